@@ -1,0 +1,119 @@
+"""Judges a call's arguments by a tool's JSON Schema, in words for who wrote the call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from gptoss_flow.escape import one_line
+from gptoss_flow.events import Json
+from gptoss_flow.fields import is_template
+from gptoss_flow.ports import Tool
+from gptoss_flow.words import suggest
+
+_TYPES = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentProblem:
+    """One thing that is wrong with a call: `path` leads to the argument, and is empty where one is missing."""
+
+    path: tuple[str | int, ...]
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+def check_arguments(
+    tool: Tool, arguments: Mapping[str, Json], *, templated: bool = False
+) -> list[ArgumentProblem]:
+    """What is wrong with the arguments, in the order that they were written; nothing if all is well.
+
+    `templated`: they stand as in the flow's file, so a value that holds an expression is not judged yet.
+    """
+    errors = Draft202012Validator(tool.parameters).iter_errors(arguments)
+    problems = [
+        problem
+        for error in errors
+        if not (templated and isinstance(error.instance, str) and is_template(error.instance))
+        for problem in _problems(tool, error)
+    ]
+    order = {name: n for n, name in enumerate(arguments)}
+    return sorted(problems, key=lambda p: order.get(str(p.path[0]), -1) if p.path else len(order))
+
+
+def _problems(tool: Tool, error: ValidationError) -> list[ArgumentProblem]:
+    path, limit = tuple(error.absolute_path), cast(Any, error.validator_value)
+    allowed = tool.parameters.get("properties", {})
+    match error.validator:
+        case "additionalProperties" if not path:
+            return [
+                ArgumentProblem(
+                    (name,),
+                    f'tool "{tool.name}" has no argument "{one_line(str(name))}"',
+                    suggest(str(name), allowed),
+                )
+                for name in cast(Any, error.instance)
+                if name not in allowed
+            ]
+        case "required" if not path:
+            name = next(n for n in limit if f"'{n}'" in error.message)
+            return [ArgumentProblem((), f'tool "{tool.name}" needs the argument "{name}"', _about(allowed, name))]
+        case _:
+            return [ArgumentProblem(path, f'tool "{tool.name}": {_dotted(path)} {_said(error)}')]
+
+
+def _said(error: ValidationError) -> str:
+    value, shown = cast(Any, error.validator_value), _shown(cast(Any, error.instance))
+    match error.validator:
+        case "type":
+            return f"must be {_named_types(value)}, not {shown}"
+        case "anyOf" if closer := [e for e in error.context or () if e.validator != "type"]:
+            return _said(closer[0])
+        case "anyOf":
+            return f"must be {_named_types([branch.get('type') for branch in value])}, not {shown}"
+        case "minimum":
+            return f"must be at least {value}, not {shown}"
+        case "maximum":
+            return f"must be at most {value}, not {shown}"
+        case "minLength" | "minItems":
+            return "must not be empty" if value == 1 else f"must have at least {value} entries"
+        case "enum":
+            return f"must be one of {', '.join(map(_shown, value))}, not {shown}"
+        case _:
+            return one_line(error.message)
+
+
+def _named_types(value: Json) -> str:
+    types = value if isinstance(value, list) else [value]
+    return " or ".join(_TYPES.get(t, str(t)) for t in types)
+
+
+def _shown(value: Json) -> str:
+    text = one_line(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".") or "the call"
+
+
+def _about(allowed: Mapping[str, Json], name: str) -> str:
+    """The first sentence of an argument's description, to say what to write there."""
+    first = str(allowed.get(name, {}).get("description", "")).split(". ")[0].rstrip(".")
+    return f"{name}: {first}" if first else ""

@@ -1,0 +1,228 @@
+"""Everything that can happen in a run: the closed union `Event`, and the `Outcome` that ends a step.
+
+Whoever wants to know (the journal file, the rlog, progress, tests) folds this one stream. Events are
+facts in the past tense, made of plain JSON values; only the journal numbers and stamps them.
+Attribute docstrings become the descriptions in `schemas/event.schema.json`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, or a list or str-keyed dict of such."""
+
+OutcomeWord = Literal["succeeded", "failed", "skipped", "cancelled"]
+RunStatus = Literal["succeeded", "failed", "cancelled", "limited"]
+ServerState = Literal["stopped", "starting", "loading", "ready", "stopping", "crashed"]
+Channel = Literal["analysis", "commentary", "final"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The single end of a step or of an item of one.
+
+    `output` and `fields` (the kind's other result fields) are JSON values; `error` is null unless it failed:
+    `{kind, message, attempts}` and, where the file is to blame, `at` ("file:line:col").
+    `reason` says why it was skipped: "when", "dependency", "not selected", "cancelled".
+    """
+
+    outcome: OutcomeWord
+    output: Json = None
+    fields: dict[str, Json] = field(default_factory=dict)
+    error: dict[str, Json] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    type: ClassVar[Literal["run_started"]] = "run_started"
+    boundary: ClassVar[bool] = True
+    run_id: str
+    flow: str
+    """The flow's name."""
+    flow_path: str
+    description: str
+    started_at: str
+    """ISO 8601, UTC."""
+    version: str
+    """Of gptoss-flow."""
+    inputs: dict[str, Json]
+    steps: dict[str, str]
+    """Step id to kind, in plan order."""
+    servers: dict[str, str]
+    """The flow's server names, each with the profile it means."""
+    cwd: str
+    workspace: str
+    repo_sha: str
+    """`0000000` outside a git repository."""
+    branch: str
+    dirty: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerChanged:
+    type: ClassVar[Literal["server_changed"]] = "server_changed"
+    boundary: ClassVar[bool] = False
+    server: str
+    state: ServerState
+    detail: str = ""
+    """One line for people: the model and why it was taken, the cause of a crash, the progress of a load."""
+    facts: dict[str, Json] = field(default_factory=dict)
+    """When ready: url, engine, build, model, model_path, context_tokens, slots, pid, argv, adopted, ready_s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    type: ClassVar[Literal["step_started"]] = "step_started"
+    boundary: ClassVar[bool] = False
+    step: str
+    """A step's id, or an item's: `each[3]`."""
+    kind: str
+    attempt: int = 1
+    items: int | None = None
+    """How many items a fan-out has; null for a step that is not one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRendered:
+    type: ClassVar[Literal["prompt_rendered"]] = "prompt_rendered"
+    boundary: ClassVar[bool] = False
+    step: str
+    attempt: int
+    server: str
+    mode: Literal["raw", "chat", "harmony"]
+    messages: list[dict[str, Json]]
+    """What was asked, `{role, content}` each; in raw mode one of role `user`."""
+    tokens: list[int]
+    params: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensArrived:
+    """A piece of an answer as it arrives. For those who watch; never recorded."""
+
+    type: ClassVar[Literal["tokens_arrived"]] = "tokens_arrived"
+    boundary: ClassVar[bool] = False
+    step: str
+    channel: Channel
+    text: str
+    tokens: int
+    """How many tokens this piece holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationFinished:
+    type: ClassVar[Literal["generation_finished"]] = "generation_finished"
+    boundary: ClassVar[bool] = True
+    step: str
+    attempt: int
+    text: str
+    reasoning: str
+    tokens: list[int]
+    """The generated ids, as the server returned them."""
+    finish_reason: str
+    usage: dict[str, int]
+    """prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens."""
+    timings: dict[str, float]
+    """Seconds end in `_s`, tokens a second in `_tps`: ttft_s, latency_s, queue_s, prefill_tps, decode_tps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolStarted:
+    type: ClassVar[Literal["tool_started"]] = "tool_started"
+    boundary: ClassVar[bool] = False
+    step: str
+    call_id: str
+    tool: str
+    arguments: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFinished:
+    type: ClassVar[Literal["tool_finished"]] = "tool_finished"
+    boundary: ClassVar[bool] = True
+    step: str
+    call_id: str
+    tool: str
+    result: Json = None
+    error: str | None = None
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRetried:
+    type: ClassVar[Literal["step_retried"]] = "step_retried"
+    boundary: ClassVar[bool] = False
+    step: str
+    attempt: int
+    """The attempt that failed."""
+    attempts: int
+    error: dict[str, Json]
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    type: ClassVar[Literal["warned"]] = "warned"
+    boundary: ClassVar[bool] = False
+    message: str
+    step: str = ""
+    """Empty where the warning is of the whole run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished:
+    """The end of a step, or of an item. Of a fan-out only the items carry outputs: a fold gathers them."""
+
+    type: ClassVar[Literal["step_finished"]] = "step_finished"
+    boundary: ClassVar[bool] = False
+    step: str
+    outcome: OutcomeWord
+    output: Json = None
+    fields: dict[str, Json] = field(default_factory=dict)
+    error: dict[str, Json] | None = None
+    reason: str = ""
+    duration_s: float = 0.0
+    items: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    type: ClassVar[Literal["run_finished"]] = "run_finished"
+    boundary: ClassVar[bool] = True
+    status: RunStatus
+    exit_code: int
+    outputs: dict[str, Json]
+    tokens: dict[str, int]
+    """computed, reused, generated."""
+    duration_s: float
+    error: str = ""
+    """What ended a run that did not succeed, in one line."""
+
+
+Event = (
+    RunStarted
+    | ServerChanged
+    | StepStarted
+    | PromptRendered
+    | TokensArrived
+    | GenerationFinished
+    | ToolStarted
+    | ToolFinished
+    | StepRetried
+    | Warned
+    | StepFinished
+    | RunFinished
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """An event with its number in the run (from 1; 0 for one that is not recorded) and its time."""
+
+    seq: int
+    time: float
+    """Seconds since 1970, UTC."""
+    event: Event
