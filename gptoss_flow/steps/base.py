@@ -1,0 +1,153 @@
+"""What every kind of step shares: the common keys, and what a step's `run` is given and gives back.
+
+A kind is one file beside this one and one line in the table in `__init__`. Its class says, as data, what
+the plan and the loop need to know, so that neither ever asks which kind a step is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from gptoss_flow.errors import Mark
+from gptoss_flow.events import Event, Json
+from gptoss_flow.fields import Duration, Expression, Identifier, Strict, Templated
+from gptoss_flow.ports import Model, Tool, ToolContext
+
+RetryKind = Literal["timeout", "server", "model", "schema", "check", "tool"]
+
+WHEN_ALWAYS = "always"
+
+
+class Retry(Strict):
+    """Try again when a step fails."""
+
+    attempts: Templated[Annotated[int, Field(ge=1, le=100)]] = 3
+    """How many tries in all; the first one counts."""
+    backoff: Templated[Duration] = 1.0
+    """The wait before the second try; it doubles each time."""
+    max_backoff: Templated[Duration] = 30.0
+    """The longest wait."""
+    jitter: Templated[bool] = True
+    """Spread the waits at random between half and the whole."""
+    on: list[RetryKind] = ["timeout", "server", "model", "schema", "check", "tool"]
+    """The kinds of error that are worth another try."""
+
+
+class CommonKeys(Strict):
+    """Keys that every step may have, and that `defaults` may set for all."""
+
+    timeout: Templated[Duration] | None = None
+    """The step's wall time, attempts included."""
+    retry: Retry | None = None
+    """Try again when the step fails."""
+    on_error: Literal["fail", "continue"] = "fail"
+    """`continue`: a failure leaves `output` null and sets `error`, and the run goes on."""
+    max_parallel: Templated[Annotated[int, Field(ge=1)]] | None = None
+    """How many items run at once; the default is the server's slots for prompts, the cores for tools."""
+
+
+class StepKeys(CommonKeys):
+    """A step: the common keys, and those of one kind."""
+
+    description: str | None = None
+    """For people: shown by progress and report."""
+    needs: list[Identifier] | None = None
+    """Steps that must end first, beside those that expressions refer to."""
+    when: bool | Literal["always"] | Expression | None = None
+    """A condition: where it is false the step is skipped. `always`: run however the dependencies ended."""
+    foreach: list[Any] | dict[str, Any] | Expression | None = None
+    """A list or mapping: the step runs once for each item, in parallel, and `output` is the list of results."""
+    as_: Annotated[Identifier | None, Field(alias="as")] = None
+    """The item's name in expressions; the default is `item`."""
+    expect: list[str | bool] | None = None
+    """Expressions over `output`: where one is false the step fails with kind `check`."""
+
+    kind: ClassVar[str]
+    """The key that says which kind a step is."""
+    body_keys: ClassVar[tuple[str, ...]]
+    """The step's keys that are this kind's own: they are rendered for `run`."""
+    nested_body: ClassVar[bool] = False
+    """Whether the body is a mapping under the kind key, whose keys `defaults.<kind>` gives directly."""
+    conditions_key: ClassVar[str | None] = None
+    """The body key that holds bare expressions rather than templates."""
+    result_fields: ClassVar[tuple[str, ...]] = ()
+    """What `steps.<id>` has beside output, outcome and error."""
+    runs_on: ClassVar[Literal["server", "cores", "loop"]]
+    """What it occupies while it runs: a slot of a server, a core, or nothing worth counting."""
+    free_to_repeat: ClassVar[bool] = False
+    """Its end need not be on stable storage at once."""
+
+    def server_name(self) -> str | None:
+        """The server it says it wants, by the flow's name for it."""
+        return None
+
+    def streams(self) -> bool:
+        """Whether a terminal shows what it generates as it arrives."""
+        return False
+
+    async def run(self, context: StepContext) -> Result:
+        """Do the work. Raises `StepError`; everything else is a bug."""
+        raise AssertionError(f"kind {self.kind} has no run")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a step's run gives: the output and the kind's other fields, all JSON values."""
+
+    output: Json
+    fields: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A condition that was evaluated: its text, its place, whether it held, and the values that it named."""
+
+    text: str
+    mark: Mark
+    held: bool
+    values: Sequence[tuple[str, Json]]
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{name} = {value!r}" for name, value in self.values)
+        return f"{self.text} ({named})" if named else self.text
+
+
+class StepContext(Protocol):
+    """What a running step sees of the world."""
+
+    @property
+    def step_id(self) -> str:
+        """Its id in the record: `each[3]` for an item."""
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def date(self) -> str:
+        """The run's date, YYYY-MM-DD, frozen for the whole run."""
+
+    @property
+    def tool_context(self) -> ToolContext: ...
+
+    async def body(self) -> Mapping[str, Any]:
+        """The kind's own keys, every value rendered."""
+
+    async def model(self) -> Model:
+        """The model behind the step's server, ready."""
+
+    @property
+    def server(self) -> str:
+        """The flow's name of the step's server."""
+
+    def tool(self, name: str) -> Tool: ...
+
+    def conditions(self) -> list[Verdict]:
+        """The kind's own expressions, evaluated."""
+
+    def emit(self, event: Event) -> None: ...
+
+    def monotonic(self) -> float: ...
