@@ -1,0 +1,212 @@
+"""Turns a profile, a model file and a port into what is run: argument list, standard input, environment. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gptoss_flow.errors import Invalid, Problem
+from gptoss_flow.lang.profile import Profile
+from gptoss_flow.server.engines import Engine
+from gptoss_flow.server.flags import FLAGS, HABITS, Help, Render, is_unsafe
+
+_PASSED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TZ|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH"
+    r"|(CUDA|HIP|HSA|ROCR|ROCM|GGML|LLAMA|OMP|GOMP|KMP|MKL|OPENBLAS|VK|NVIDIA|METAL|MTL)_\w+"
+)
+_NOT_PASSED = re.compile(r"LLAMA_ARG_\w+|LLAMA_SERVER|\w*(KEY|TOKEN|SECRET|PASSWORD)\w*")
+"""Secrets, and options in disguise: what a server does is in its profile."""
+_COMPUTES = re.compile(r"(CUDA|HIP|HSA|ROCR|GGML|LLAMA|OMP)_\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyProblem(Problem):
+    """A key of the profile that the engine cannot express."""
+
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run. The key is in `stdin` or `env`, never in `argv`."""
+
+    argv: list[str]
+    stdin: str = field(repr=False)
+    env: dict[str, str] = field(repr=False)
+
+
+def compile_command(
+    profile: Profile,
+    model: Path,
+    engine: Engine,
+    *,
+    port: int,
+    key: str | None,
+    threads: int | None,
+    environ: Mapping[str, str],
+) -> Command:
+    """The process for this profile. Raises `Invalid`, one problem for each key that the engine cannot express."""
+    env = passed_environment(environ) | {"GGML_NO_BACKTRACE": "1"} | profile.env
+    if engine.kind == "embedded":
+        return Command([*engine.program], _parameters(profile, model, port, key, threads) + "\n", env)
+    if key is not None:
+        env["LLAMA_API_KEY"] = key
+    known = engine.help or Help({})
+    arguments = ["--model", str(model), "--host", profile.listen.host, "--port", str(port)]
+    arguments += _arguments(profile, known, engine.build, threads)
+    return Command([*engine.program, *arguments], "", env)
+
+
+def _arguments(profile: Profile, known: Help, build: str, threads: int | None) -> list[str]:
+    arguments: list[str] = []
+    problems: list[Problem] = []
+    for flag in FLAGS:
+        value = flag.value(profile)
+        if value is None:
+            continue
+        rendered = _first(flag.spellings, known, value)
+        if rendered is None:
+            problems.append(
+                _problem(
+                    flag.key, f"llama-server {build} cannot be told {flag.key}: {value}", "remove it or update"
+                )
+            )
+        else:
+            arguments += rendered
+    arguments += _threads(profile, threads)
+    arguments += _lora(profile, known)
+    for habit in HABITS:
+        arguments += _first(habit.spellings, known, habit.value) or []
+    if profile.gpu_layers != "auto" and "--fit" in known:
+        arguments += ["--fit", "off"]
+    arguments += _extra(profile, known, build, problems)
+    if problems:
+        raise Invalid(*problems)
+    return arguments
+
+
+def _first(spellings: tuple[Render, ...], known: Help, value: Any) -> list[str] | None:
+    return next((said for spelling in spellings if (said := spelling(known, value)) is not None), None)
+
+
+def _threads(profile: Profile, threads: int | None) -> list[str]:
+    arguments = ["--threads", str(threads)] if threads else []
+    if profile.threads_batch != "auto":
+        arguments += ["--threads-batch", str(profile.threads_batch)]
+    return arguments
+
+
+def _lora(profile: Profile, known: Help) -> list[str]:
+    arguments: list[str] = []
+    option = known.options.get("--lora-scaled")
+    for adapter in profile.lora:
+        joined = option is not None and ":" in option.hint
+        scaled = [f"{adapter.path}:{adapter.scale}"] if joined else [adapter.path, str(adapter.scale)]
+        arguments += ["--lora-scaled", *scaled]
+    return arguments
+
+
+def _extra(profile: Profile, known: Help, build: str, problems: list[Problem]) -> list[str]:
+    owners = {name: flag.key for flag in FLAGS for name in flag.owns} | {"--threads": "threads"}
+    for argument in profile.extra_args:
+        if not argument.startswith("-") or re.fullmatch(r"-[\d.]+", argument):
+            continue
+        option = known.options.get(argument)
+        if option is None:
+            problems.append(
+                _problem(
+                    "extra_args",
+                    f"extra_args: llama-server {build} does not know {argument}",
+                    "see llama-server --help",
+                )
+            )
+        elif key := next((owners[name] for name in option.names if name in owners), None):
+            said = f"extra_args: {argument} is the profile's key {key}"
+            problems.append(_problem("extra_args", said, f"use {key}"))
+        elif is_unsafe(option) and not profile.allow_unsafe_args:
+            problems.append(
+                _problem(
+                    "extra_args",
+                    f"extra_args: {argument} opens the server or takes over what the manager decides",
+                    "set allow_unsafe_args: true if you mean it",
+                )
+            )
+    return profile.extra_args
+
+
+def _parameters(profile: Profile, model: Path, port: int, key: str | None, threads: int | None) -> str:
+    problems: list[Problem] = []
+    attributes: dict[str, Any] = {"model.path": str(model), "hostnames": [profile.listen.host], "port": port}
+    if key is not None:
+        attributes["api_keys"] = [key]
+    for habit in HABITS:
+        attributes |= habit.embed
+    for flag in FLAGS:
+        value = flag.value(profile)
+        if value is None:
+            continue
+        if flag.embed is None:
+            problems.append(
+                _problem(
+                    flag.key,
+                    f"the embedded engine cannot do {flag.key}",
+                    "remove it or set engine: llama-server",
+                )
+            )
+        else:
+            attributes |= flag.embed(value)
+    if profile.extra_args:
+        problems.append(
+            _problem(
+                "extra_args",
+                "the embedded engine takes no extra_args",
+                "remove them or set engine: llama-server",
+            )
+        )
+    if problems:
+        raise Invalid(*problems)
+    if threads:
+        attributes["cpuparams.n_threads"] = threads
+    batch_threads = threads if profile.threads_batch == "auto" else profile.threads_batch
+    if batch_threads:
+        attributes["cpuparams_batch.n_threads"] = batch_threads
+    return json.dumps({"set": attributes, "lora": [each.model_dump() for each in profile.lora]})
+
+
+def _problem(key: str, message: str, hint: str) -> KeyProblem:
+    return KeyProblem(None, message, hint, tuple(key.split(".")))
+
+
+def choose_threads(
+    profile: Profile, *, platform: str, cores: int, physical: int, load: float, alone: bool
+) -> int | None:
+    """Threads for generating; None leaves it to the server.
+
+    All physical cores where nothing else wants them, else one less than there are: threads that share a core spin
+    against each other, and a token takes a hundred times as long. Apple's scheduler knows its cores best.
+    """
+    if profile.threads != "auto":
+        return profile.threads
+    if platform == "darwin":
+        return None
+    if alone and load < cores / 4:
+        return max(1, physical)
+    return max(1, cores - 1)
+
+
+def passed_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a server sees of our environment: an allow-list without secrets."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if _PASSED.fullmatch(name) and not _NOT_PASSED.fullmatch(name)
+    }
+
+
+def computing_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of it that decides what a server does, for fingerprints."""
+    return {name: value for name, value in passed_environment(environ).items() if _COMPUTES.fullmatch(name)}

@@ -1,0 +1,114 @@
+"""Finds what can run a model: a llama-server binary with its own words for its options, or the embedded wheel."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gptoss_flow.errors import Unavailable
+from gptoss_flow.lang.profile import Profile
+from gptoss_flow.server.flags import Help
+from gptoss_flow.server.registry import file_identity, make_private
+
+EMBEDDED = Path(__file__).with_name("embedded.py")
+BUILD_FOLDERS = (
+    "~/llama.cpp/build/bin",
+    "~/src/llama.cpp/build/bin",
+    "~/.local/bin",
+    "/usr/local/bin",
+    "/opt/homebrew/bin",
+    "/opt/llama.cpp/build/bin",
+)
+HELP_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Something that runs models. `identity` changes with every build; `help` is None for the embedded engine."""
+
+    kind: Literal["llama-server", "embedded"]
+    program: tuple[str, ...]
+    build: str
+    identity: str
+    help: Help | None = field(default=None, repr=False)
+
+
+def find_engine(profile: Profile, state_root: Path, environ: Mapping[str, str]) -> Engine:
+    """The engine that the profile asks for. Blocking (it may run `llama-server --help`). Raises `Unavailable`."""
+    wanted = profile.engine
+    if wanted in ("auto", "llama-server") and (binary := find_binary(profile, environ)):
+        return llama_server(binary, state_root)
+    if wanted in ("auto", "embedded") and importlib.util.find_spec("xllamacpp"):
+        version = importlib.metadata.version("xllamacpp")
+        build = f"xllamacpp {version}"
+        return Engine("embedded", (sys.executable, "-I", str(EMBEDDED)), build, build)
+    get_binary = "install llama.cpp (its llama-server on the PATH, or $LLAMA_SERVER, or binary in the profile)"
+    get_wheel = "pip install 'gptoss-flow[local]'"
+    match wanted:
+        case "llama-server":
+            raise Unavailable(f"there is no llama-server; {get_binary}, or set engine: embedded")
+        case "embedded":
+            raise Unavailable(f"the embedded engine is not installed; {get_wheel}, or set engine: llama-server")
+        case _:
+            raise Unavailable(f"there is nothing to run a model with; {get_wheel}, or {get_binary}")
+
+
+def find_binary(profile: Profile, environ: Mapping[str, str]) -> Path | None:
+    """The llama-server to use. One that was named must exist: raises `Unavailable`."""
+    path = environ.get("PATH", os.defpath)
+    for named, whence in ((profile.binary, "binary"), (environ.get("LLAMA_SERVER"), "$LLAMA_SERVER")):
+        if named:
+            found = shutil.which(Path(named).expanduser(), path=path)
+            if not found:
+                raise Unavailable(f"{whence} names {named}, which is no program that can be run")
+            return Path(found).absolute()
+    folders = (str(Path(folder).expanduser()) for folder in BUILD_FOLDERS)
+    found = shutil.which("llama-server", path=path) or shutil.which("llama-server", path=os.pathsep.join(folders))
+    return Path(found).absolute() if found else None
+
+
+def llama_server(binary: Path, state_root: Path) -> Engine:
+    """The engine of this binary. Its `--help` and `--version` are kept by its path, size and time."""
+    identity = json.dumps(file_identity(binary))
+    cached = state_root / "help" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    try:
+        said = json.loads(cached.read_text("utf-8"))
+        text, version = said["help"], said["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        text, version = _output(binary, "--help"), _output(binary, "--version")
+        if "--model" not in text:
+            raise Unavailable(f"{binary} does not seem to be a llama-server: its --help has no --model") from None
+        _keep(cached, {"help": text, "version": version})
+    match = re.search(r"version: *(.+)", version)
+    return Engine(
+        "llama-server", (str(binary),), match[1].strip() if match else "unknown", identity, Help.parse(text)
+    )
+
+
+def _output(binary: Path, argument: str) -> str:
+    try:
+        done = subprocess.run(
+            [binary, argument], capture_output=True, stdin=subprocess.DEVNULL, timeout=HELP_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{binary} {argument} cannot be run: {error}") from None
+    return (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace")
+
+
+def _keep(path: Path, said: Mapping[str, str]) -> None:
+    make_private(path.parent.parent, path.parent)
+    new = path.with_suffix(f".{os.getpid()}")
+    new.touch(mode=0o600)
+    new.write_text(json.dumps(said), "utf-8")
+    new.replace(path)

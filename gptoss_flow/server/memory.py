@@ -1,0 +1,168 @@
+"""How much memory a server will take, estimated from the profile and the model's metadata before it starts. Pure.
+
+The parts are those of llama.cpp's own log: model, KV, compute and output buffers, and the program with its
+vocabulary. Left out is what a server may take later (the cache of earlier prompts), and draft models and adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gptoss_flow.errors import Problem, Unavailable
+from gptoss_flow.lang.profile import CacheType, Profile
+from gptoss_flow.server.model_facts import ModelFacts
+
+_CELL_BYTES: Mapping[CacheType, float] = {
+    "f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32,
+    "q4_0": 18 / 32, "iq4_nl": 18 / 32,
+}  # fmt: skip
+"""Bytes of one element, by type."""
+_PAD = 256
+"""llama.cpp rounds the cells of a cache up to a multiple of this."""
+_FLOAT = 4
+_PROGRAM_BYTES = 30 * 2**20
+_TOKEN_BYTES = 400
+"""What the program takes by itself, and for each token of the vocabulary (measured)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Bytes, by what they are for."""
+
+    weights_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+    program_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.program_bytes
+
+
+def estimate(profile: Profile, facts: ModelFacts) -> Estimate:
+    """What the profile's server takes with this model, wherever its parts lie."""
+    return Estimate(
+        weights_bytes=facts.weights_bytes,
+        kv_bytes=_kv_bytes(profile, facts),
+        compute_bytes=_compute_bytes(profile, facts),
+        program_bytes=_PROGRAM_BYTES + _TOKEN_BYTES * (facts.vocabulary or 0),
+    )
+
+
+def require_memory(profile: Profile, facts: ModelFacts, memory_bytes: int, *, has_gpu: bool) -> str | None:
+    """Refuse what certainly cannot fit: raises `Unavailable`, with the key to change.
+
+    Judged is only what must lie in the main memory: not the weights of a mapped file, which can be read again,
+    and nothing that a GPU might take. Returns a warning where the weights are too much for mapping to be quick.
+    """
+    needed = estimate(profile, facts)
+    held = _held_bytes(profile, needed, has_gpu)
+    if held > memory_bytes:
+        said = f"{facts.name} would need {_size(held)} of memory ({_parts(profile, needed)})"
+        raise Unavailable(
+            Problem(
+                None,
+                f"{said} and this machine has {_size(memory_bytes)}",
+                _advice(profile, facts, memory_bytes, has_gpu),
+            )
+        )
+    if needed.total_bytes > memory_bytes and not has_gpu:
+        said = f"{facts.name} takes {_size(needed.total_bytes)} of memory, this machine has {_size(memory_bytes)}"
+        return f"{said}: it will be slow, for parts are read from the disk again and again"
+    return None
+
+
+def needed_bytes(profile: Profile, facts: ModelFacts, *, has_gpu: bool) -> int:
+    """What has to have room for a quantisation to be preferred: all of it, as far as that is known."""
+    needed = estimate(profile, facts)
+    return facts.size_bytes if has_gpu else facts.size_bytes + needed.kv_bytes + needed.compute_bytes
+
+
+def _held_bytes(profile: Profile, needed: Estimate, has_gpu: bool) -> int:
+    if has_gpu:
+        # How much a GPU can take is unknown here, so only what is kept from it counts.
+        kept = profile.gpu_layers == 0 or not profile.kv_cache.offload
+        return needed.kv_bytes if kept else 0
+    weights = 0 if profile.mmap and not profile.mlock else needed.weights_bytes
+    return weights + needed.kv_bytes + needed.compute_bytes + needed.program_bytes
+
+
+def _kv_bytes(profile: Profile, facts: ModelFacts) -> int:
+    slots = profile.parallel
+    total = profile.context_of_all_slots
+    caches = 1 if profile.kv_cache.unified else slots
+    cells = _padded(total // caches)
+    windowed = cells
+    if facts.window and not profile.kv_cache.swa_full:
+        # A shared cache has to hold every slot's window, and what is being computed.
+        windows = facts.window * (slots if profile.kv_cache.unified else 1)
+        windowed = min(cells, _padded(windows + min(profile.ubatch, total)))
+    keys, values = _CELL_BYTES[profile.kv_cache.k], _CELL_BYTES[profile.kv_cache.v]
+    width = facts.key_length * keys + facts.value_length * values
+    rows = sum(
+        heads * (windowed if is_windowed else cells)
+        for heads, is_windowed in zip(facts.kv_heads, facts.windowed, strict=False)
+    )
+    return round(caches * rows * width)
+
+
+def _compute_bytes(profile: Profile, facts: ModelFacts) -> int:
+    """One micro-batch on its way through a layer, its mask, and the logits of each slot's last token, twice."""
+    if not facts.heads:
+        return 0
+    total = profile.context_of_all_slots
+    tokens = min(profile.ubatch, total)
+    cells = _padded(total if profile.kv_cache.unified else total // profile.parallel)
+    attention = facts.heads * facts.key_length
+    layer = 3 * (facts.feed_forward or 0) + 2 * attention + 3 * (facts.embedding or 0)
+    mask = cells * tokens * 2
+    if profile.flash_attention == "off":
+        mask = cells * tokens * _FLOAT
+        layer = max(layer, facts.heads * cells + 5 * attention)
+    logits = (facts.vocabulary or 0) * profile.parallel * _FLOAT
+    return tokens * layer * _FLOAT + max(mask, logits) + logits
+
+
+def _padded(cells: int) -> int:
+    return -(-cells // _PAD) * _PAD
+
+
+def _parts(profile: Profile, needed: Estimate) -> str:
+    """The parts, the largest first."""
+    parts = {
+        f"KV cache {_size(needed.kv_bytes)} for {profile.context_of_all_slots:,} tokens": needed.kv_bytes,
+        f"weights {_size(needed.weights_bytes)}": needed.weights_bytes,
+        f"computing {_size(needed.compute_bytes)}": needed.compute_bytes,
+    }
+    return ", ".join(sorted(parts, key=lambda part: -parts[part]))
+
+
+def _advice(profile: Profile, facts: ModelFacts, memory_bytes: int, has_gpu: bool) -> str:
+    key = "context_total" if profile.context_total is not None else "context"
+    given = profile.context_total or profile.context_per_slot
+    if fitting := _fitting_context(profile, facts, memory_bytes, has_gpu):
+        quantised = profile.kv_cache.k in ("f32", "f16", "bf16") and profile.flash_attention != "off"
+        also = ", or set kv_cache: {k: q8_0, v: q8_0}" if quantised else ""
+        lower = f", or lower parallel ({profile.parallel})" if profile.parallel > 1 else ""
+        return f"lower {key} from {given:,} to at most {fitting:,}{lower}{also}"
+    return "take a smaller quantisation or model" + ("" if profile.mmap else ", or set mmap: true")
+
+
+def _fitting_context(profile: Profile, facts: ModelFacts, memory_bytes: int, has_gpu: bool) -> int:
+    """The largest context, in steps of the padding, with which it fits; 0 where none does."""
+    key = "context_total" if profile.context_total is not None else "context"
+    step = _PAD * (profile.parallel if key == "context_total" and not profile.kv_cache.unified else 1)
+    low, high = 0, (profile.context_total or profile.context_per_slot) // step
+    while low < high:
+        middle = (low + high + 1) // 2
+        smaller = profile.model_copy(update={key: middle * step})
+        if _held_bytes(smaller, estimate(smaller, facts), has_gpu) <= memory_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return low * step
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,213 @@
+"""Where a profile's GGUF file comes from: finds it on this machine, or fetches it once into the user's cache."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import psutil
+
+from gptoss_flow.errors import Invalid, Problem, Unavailable
+from gptoss_flow.lang.profile import Profile
+from gptoss_flow.lang.profiles import ResolvedProfile
+from gptoss_flow.server import hub, model_cache
+from gptoss_flow.server.hub import HubModel
+from gptoss_flow.server.memory import needed_bytes, require_memory
+from gptoss_flow.server.model_facts import facts_of
+from gptoss_flow.server.model_file import Missing, ModelFile, inspect_model, too_large
+from gptoss_flow.server.model_search import search_gpt_oss
+from gptoss_flow.server.wheel import WheelFile
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the search for a model needs to know of the machine."""
+
+    environ: Mapping[str, str]
+    home: Path
+    cache_dir: Path
+    memory_bytes: int
+    has_gpu: bool = False
+    """There may be one with a memory of its own, of a size that is not known here."""
+
+    @classmethod
+    def here(cls, cache_dir: Path | None = None) -> Machine:
+        """This machine, with the user's own cache folder unless another one is given."""
+        cache_dir = cache_dir or Path(platformdirs.user_cache_dir("gptoss-flow"))
+        return cls(
+            environ=os.environ,
+            home=Path.home(),
+            cache_dir=cache_dir,
+            memory_bytes=_memory_bytes(),
+            has_gpu=_has_gpu(),
+        )
+
+
+def choose_model(
+    alternatives: Sequence[ResolvedProfile], machine: Machine, report: Report, *, offline: bool = False
+) -> tuple[ResolvedProfile, ModelFile]:
+    """The first alternative whose model is on this machine, else the last one, its model fetched if need be.
+
+    `report` gets a line for each that was passed over, for what was taken, and about once a second of a download;
+    what it raises ends the download. Raises `Unavailable`, `Invalid`.
+    """
+    for alternative in alternatives[:-1]:
+        found = find_model(alternative.profile, machine)
+        if isinstance(found, ModelFile):
+            return alternative, _taken(found, report)
+        if not found.is_absence:
+            raise found.error()
+        report(found.message)
+    last = alternatives[-1]
+    return last, ensure_model(last.profile, machine, report, offline=offline)
+
+
+def ensure_model(profile: Profile, machine: Machine, report: Report, *, offline: bool = False) -> ModelFile:
+    """The profile's model, fetched if need be. Raises `Unavailable` (absent, broken, no network) or `Invalid`."""
+    found = find_model(profile, machine)
+    if isinstance(found, Missing) and found.cause == "not_fetched":
+        if offline:
+            raise Unavailable(
+                Problem(None, found.message, "run once without --offline, or name a GGUF file with model.path")
+            )
+        found = _fetched(profile, machine, report)
+    if isinstance(found, Missing):
+        raise found.error()
+    return _taken(found, report)
+
+
+def require_room(profile: Profile, model: ModelFile, machine: Machine, report: Report) -> None:
+    """Refuse a server that certainly has no room in memory, before it is started. Raises `Unavailable`."""
+    has_gpu = machine.has_gpu or bool(profile.rpc or profile.devices)
+    if warning := require_memory(profile, facts_of(model), machine.memory_bytes, has_gpu=has_gpu):
+        report(warning)
+
+
+def find_model(profile: Profile, machine: Machine) -> ModelFile | Missing:
+    """The profile's model if it is on this machine; no network. Raises `Invalid` if the profile names none."""
+    model = profile.model
+    if model.path is not None:
+        return inspect_model(Path(model.path), "model.path of the profile")
+    if model.dir is not None and model.file is not None:
+        return _first_quant(profile, Path(model.dir), model.file, machine)
+    if model.pypi is not None:
+        wanted, sha256 = _pinned(profile)
+        path = model_cache.find(wanted, sha256, machine.cache_dir)
+        if path is None:
+            return Missing("not_fetched", f"the model of {wanted.requirement} is not on this machine yet")
+        return inspect_model(path, _from_package(wanted))
+    if model.url is not None:
+        path = model_cache.find_download(model.url, _sha256(profile, "url"), machine.cache_dir)
+        if path is None:
+            return Missing("not_fetched", f"the model of {_shown(model.url)} is not on this machine yet")
+        return inspect_model(path, f"from {_shown(model.url)}")
+    if model.hf is not None:
+        path = hub.find(HubModel.parse(model.hf), machine.environ, machine.home)
+        if path is None:
+            return Missing("not_fetched", f"the model {model.hf} of the Hub is not on this machine yet")
+        return inspect_model(path, f"from the Hub's {model.hf}")
+    if model.search is not None:
+        return search_gpt_oss(machine.environ, machine.home, machine.memory_bytes)
+    name = f"profile {profile.name}" if profile.name else "the profile"
+    raise Invalid(Problem(None, f"{name} names no model", "add model: {path: …}, or extend local or demo"))
+
+
+def _taken(found: ModelFile, report: Report) -> ModelFile:
+    report(f"model {found.path} ({found.why})")
+    return found
+
+
+def _pinned(profile: Profile) -> tuple[WheelFile, str]:
+    sha256 = _sha256(profile, "pypi")
+    return WheelFile.parse(profile.model.pypi or ""), sha256
+
+
+def _sha256(profile: Profile, source: str) -> str:
+    if profile.model.sha256 is None:
+        raise Invalid(Problem(None, f"model.{source} needs model.sha256", "add sha256, of the GGUF file"))
+    return profile.model.sha256
+
+
+def _fetched(profile: Profile, machine: Machine, report: Report) -> ModelFile | Missing:
+    model = profile.model
+    if model.hf is not None:
+        path = hub.fetch(HubModel.parse(model.hf), machine.environ, machine.home, report)
+        return inspect_model(path, f"from the Hub's {model.hf}")
+    if model.url is not None:
+        sha256 = _sha256(profile, "url")
+        path = model_cache.fetch_download(model.url, sha256, model.size, machine.cache_dir, report=report)
+        return inspect_model(path, f"from {_shown(model.url)}")
+    wanted, sha256 = _pinned(profile)
+    path = model_cache.fetch(wanted, sha256, model.size, machine.cache_dir, report=report, environ=machine.environ)
+    return inspect_model(path, _from_package(wanted))
+
+
+def _shown(url: str) -> str:
+    return url.partition("?")[0]  # what is behind it may be a signature
+
+
+def _from_package(wanted: WheelFile) -> str:
+    return f"from the package {wanted.requirement}"
+
+
+def _first_quant(profile: Profile, folder: Path, file: str, machine: Machine) -> ModelFile | Missing:
+    quants = profile.model.quants
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        return Missing(
+            "missing", f"model.dir {folder} cannot be read: {error.strerror}", "check model in the profile"
+        )
+    refused: Missing | None = None
+    for quant in quants or [""]:
+        name = next(filter(_names_of(file, quant).fullmatch, names), None)
+        if name is None:
+            continue
+        why = f"the first of model.quants that is there: {quant}" if quants else "model.file of the profile"
+        found = inspect_model(folder / name, why)
+        if isinstance(found, Missing) or not quants:
+            return found
+        needed = needed_bytes(profile, facts_of(found), has_gpu=machine.has_gpu)
+        if needed <= machine.memory_bytes:
+            return found
+        refused = refused or too_large(found, machine.memory_bytes, needed)
+    if refused:
+        return refused
+    tried = f" for any of {', '.join(quants)}" if quants else ""
+    there = [name for name in names if name.endswith(".gguf")]
+    hint = f"there are {', '.join(there[:5])}" if there else "there is no GGUF file at all"
+    return Missing("missing", f"no file {file}{tried} in {folder}", hint)
+
+
+def _names_of(file: str, quant: str) -> re.Pattern[str]:
+    """File names that `file` stands for with this quantisation, as one file or the first of several parts."""
+    stem, dot_gguf = (file[:-5], ".gguf") if file.endswith(".gguf") else (file, "")
+    before, marker, after = stem.partition("{quant}")
+    middle = f"(?i:{re.escape(quant)})" if marker else ""
+    parts = r"(-00001-of-\d{5})?" if dot_gguf else ""
+    return re.compile(re.escape(before) + middle + re.escape(after) + parts + re.escape(dot_gguf))
+
+
+def _memory_bytes() -> int:
+    limits = [psutil.virtual_memory().total]
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path(file).read_text()))
+        except (OSError, ValueError):  # no limit here ("max"), or no control group at all
+            continue
+    return min(limits)
+
+
+def _has_gpu() -> bool:
+    if sys.platform == "darwin":  # Apple's own chips compute in the main memory
+        return platform.machine() != "arm64"
+    devices = Path("/dev")
+    return any(any(devices.glob(pattern)) for pattern in ("nvidia*", "kfd", "dri/renderD*", "dxg", "davinci*"))
