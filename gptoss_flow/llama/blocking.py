@@ -1,0 +1,140 @@
+"""A client for a command that is mostly start-up time: standard library only, one request at a time, no retries.
+
+What it asks and how it reads the answers is the same as in `client`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from gptoss_flow.errors import StepError, Unavailable
+from gptoss_flow.llama import request, wire
+from gptoss_flow.llama.sse import EventStreamParser, TooLarge
+
+if TYPE_CHECKING:
+    from gptoss_flow.events import Json
+
+T = TypeVar("T")
+
+IDLE_S = 90.0
+"""Between two reads: a server that is busy with a long prompt sends a comment every 30 s."""
+ANSWER_BYTES = 16 * 2**20
+EVENT_BYTES = 32 * 2**10
+SPARE_EVENTS = 64
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits, without an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError(f"{coroutine} waits for something")
+
+
+class BlockingClient:
+    """One connection to a server. Raises `Unavailable` and `StepError`.
+
+    `tokenize` and `props` are coroutines, as `prompt.raw.Tokenizer` wants them, but for `at_once`.
+    """
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self._url = url
+        parts = urlsplit(url)
+        self._base = parts.path
+        host = parts.hostname or ""
+        self._connection = (
+            http.client.HTTPSConnection(host, parts.port, timeout=IDLE_S, context=ssl.create_default_context())
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(host, parts.port, timeout=IDLE_S)
+        )
+        self._headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    async def props(self) -> Mapping[str, Json]:
+        return wire.read_mapping(self._json("GET", "/props"))
+
+    async def tokenize(self, text: str, *, special: bool, bos: bool = False) -> list[int]:
+        return wire.read_ids(
+            self._json("POST", "/tokenize", request.tokenize_body(text, special=special, bos=bos))
+        )
+
+    def complete(self, tokens: Sequence[int], params: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
+        """Events as they arrive, each with a text `content`; of the last one, and only that, `stop` is true."""
+        body = request.completion_body(tokens, params)
+        bytes_left = (body["n_predict"] + SPARE_EVENTS) * EVENT_BYTES
+        response = self._send("POST", "/completion", body)
+        parser = EventStreamParser()
+        while piece := self._read(response.read1):
+            bytes_left -= len(piece)
+            if bytes_left < 0:
+                raise StepError("server", "the server sends more than was asked for", retryable=False)
+            try:
+                events = parser.feed(piece)
+            except TooLarge as error:
+                raise StepError("server", str(error), retryable=False) from None
+            for each in events:
+                if (event := wire.read_stream_data(each.data)) is not None:
+                    if not isinstance(event.get("content"), str):
+                        raise wire.not_understood(each.data)
+                    yield event
+                    if event.get("stop") is True:
+                        return
+        raise StepError("server", "the answer broke off: the stream ended without its last event")
+
+    def close(self) -> None:
+        """Also from another thread: what is being waited for then ends."""
+        if (sock := self._connection.sock) is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
+    def _json(self, method: str, path: str, body: Mapping[str, Json] | None = None) -> Json:
+        content = self._read(self._send(method, path, body).read)
+        try:
+            return wire.parse_json(content)
+        except ValueError:
+            said = wire.read_fault(content).message
+            raise StepError("server", f"the answer of {path} is not JSON: {said}", retryable=False) from None
+
+    def _send(self, method: str, path: str, body: Mapping[str, Json] | None) -> http.client.HTTPResponse:
+        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        try:
+            self._connection.request(method, self._base + path, content, self._headers)
+            response = self._connection.getresponse()
+        except TimeoutError:
+            raise StepError("timeout", f"the server at {self._url} sent nothing for {IDLE_S:g} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise Unavailable(
+                f"no server answers at {self._url} ({why}); start it, or change the address"
+            ) from None
+        if response.status != 200:
+            raise self._refusal(response.status, wire.read_fault(self._read(response.read)))
+        return response
+
+    def _read(self, read: Callable[[int], bytes]) -> bytes:
+        try:
+            return read(ANSWER_BYTES)
+        except TimeoutError:
+            raise StepError("timeout", f"the server sent nothing for {IDLE_S:g} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise StepError("server", f"the answer broke off: {wire.excerpt(str(error))}") from None
+
+    def _refusal(self, status: int, fault: wire.Fault) -> Unavailable | StepError:
+        if status in (401, 403):
+            return Unavailable(f"the server at {self._url} does not accept the key; name a profile that has it")
+        if fault.is_loading:
+            return Unavailable(f"the server at {self._url} is still loading its model; try again in a moment")
+        hint = "; is it llama.cpp's?" if status in (404, 405, 501) else ""
+        said = f"the server at {self._url} answered {status}: {fault.message}{hint}"
+        return wire.context_overflow(fault) or StepError("server", said, retryable=False)
