@@ -1,0 +1,200 @@
+"""A model behind a llama.cpp server: a question becomes token ids, the ids that come back become an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import takewhile
+from typing import Literal, assert_never
+
+from gptoss_flow import metrics
+from gptoss_flow.errors import StepError, Unavailable
+from gptoss_flow.ports import (
+    Chunk,
+    Completions,
+    Endpoint,
+    FinalChunk,
+    Generation,
+    Message,
+    Mode,
+    OnText,
+    PromptRequest,
+    RenderedPrompt,
+    UnreadableAnswer,
+)
+from gptoss_flow.prompt import harmony
+from gptoss_flow.prompt.answer import HarmonyAnswer, PlainAnswer
+from gptoss_flow.prompt.chat import ChatTemplate
+from gptoss_flow.prompt.raw import Tokenizer
+
+DEFAULT_MAX_TOKENS = 512
+_MANGLED = 4
+"""Characters that a cut in the middle of one may come back as, one for each of its bytes."""
+
+
+class ServedModel:
+    """Implements `ports.Model`. What was learnt of the model is asked for once."""
+
+    def __init__(self, endpoint: Endpoint, completions: Completions) -> None:
+        self._endpoint = endpoint
+        self._completions = completions
+        self._tokenizer = Tokenizer(completions)
+        self._template = ChatTemplate(completions, self._tokenizer)
+        self._speaks_harmony: bool | None = None
+        self._learning = asyncio.Lock()
+
+    async def render(self, request: PromptRequest) -> RenderedPrompt:
+        """Raises `StepError`: "model", not retryable, where the mode or the length does not suit this model."""
+        messages = tuple(replace(m, content=_characters(m.content)) for m in request.messages)
+        mode = await self._mode(request.mode)
+        tokens = await self._tokens(mode, messages, request)
+        room = self._room(len(tokens))
+        params = {"max_tokens": min(DEFAULT_MAX_TOKENS, room), **self._endpoint.request, **request.params}
+        return RenderedPrompt(mode=mode, messages=messages, tokens=tuple(tokens), params=params, step=request.step)
+
+    async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
+        """Raises `StepError` as `Completions` does, and `UnreadableAnswer`."""
+        answer = HarmonyAnswer((await self._harmony()).spell) if prompt.mode == "harmony" else PlainAnswer()
+        tokens: list[int] = []
+        arrivals: list[metrics.Arrival] = []
+        first_final: float | None = None
+        final: FinalChunk | None = None
+        async with _closed_at_once(self._completions.complete(prompt.tokens, prompt.params)) as chunks:
+            async for chunk in chunks:
+                tokens += chunk.tokens
+                arrivals.append((chunk.arrived, len(chunk.tokens)))
+                for piece in answer.take(chunk):
+                    if first_final is None and piece.channel == "final":
+                        first_final = chunk.arrived
+                    on_text(piece.channel, piece.text, piece.tokens)
+                final = chunk.final or final
+        if final is None:
+            raise StepError("server", "the answer ended before its end")
+        came = answer.finish(final)
+        cut = final.stop_type == "limit" or final.truncated
+        generation = Generation(
+            text=came.text,
+            reasoning=came.reasoning,
+            tokens=tuple(tokens),
+            finish_reason="length" if cut else "stop",
+            usage=metrics.usage(
+                tokens_evaluated=final.tokens_evaluated,
+                tokens_predicted=final.tokens_predicted,
+                server=final.timings,
+                reasoning_tokens=came.reasoning_tokens,
+            ),
+            timings=metrics.timings(
+                final.sent,
+                arrivals,
+                final.timings,
+                finished=arrivals[-1][0],
+                first_final=first_final,
+                queued_s=final.queued_s,
+            ),
+        )
+        if came.fault and not cut:
+            raise UnreadableAnswer(came.fault, generation)
+        return generation
+
+    async def count_tokens(self, text: str) -> int:
+        return len(await self._tokenizer.piece(_characters(text), special=False, first=True))
+
+    async def truncate(self, text: str, tokens: int) -> str:
+        text = _characters(text)
+        ids = await self._tokenizer.piece(text, special=False, first=True)
+        if len(ids) <= tokens:
+            return text
+        if tokens <= 0:
+            return ""
+        spelled = await self._completions.detokenize(ids[:tokens])
+        if spelled.startswith(" ") and not text.startswith(" "):
+            spelled = spelled[1:]  # some vocabularies put a space before whatever they are given
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(text, spelled, strict=False))
+        kept = text[: sum(1 for _ in same)]
+        if len(spelled) - len(kept) > _MANGLED:
+            return await self._bisect(text, tokens)
+        while await self.count_tokens(kept) > tokens:
+            kept = kept[:-1]
+        return kept
+
+    async def _bisect(self, text: str, tokens: int) -> str:
+        """For a vocabulary that does not give a text back as it was: the cut by trial, in log2(length) calls."""
+        fits, too_long = 0, len(text)
+        while too_long - fits > 1:
+            middle = (fits + too_long) // 2
+            if await self.count_tokens(text[:middle]) <= tokens:
+                fits = middle
+            else:
+                too_long = middle
+        return text[:fits]
+
+    # --- rendering -----------------------------------------------------------------------------------------
+
+    async def _mode(self, asked: Mode) -> Literal["raw", "chat", "harmony"]:
+        if asked in ("raw", "chat"):
+            return asked
+        if self._speaks_harmony is None:
+            ids = await self._completions.tokenize(harmony.LANDMARKS, special=True)
+            self._speaks_harmony = ids == harmony.LANDMARK_IDS
+        if asked == "harmony" and not self._speaks_harmony:
+            said = (
+                f"{self._endpoint.model} does not know Harmony's control tokens: write `mode: chat`, `mode: auto`"
+            )
+            raise StepError("model", f"{said} or take a gpt-oss model", retryable=False)
+        return "harmony" if self._speaks_harmony else "chat"
+
+    async def _tokens(
+        self, mode: Literal["raw", "chat", "harmony"], messages: tuple[Message, ...], request: PromptRequest
+    ) -> list[int]:
+        match mode:
+            case "raw":
+                text = "".join(m.content for m in messages)
+                return await self._tokenizer.prompt(text, special=request.special)
+            case "chat":
+                # In turn, so that parallel steps share what the first one learns of the template.
+                async with self._learning:
+                    return await self._template.prompt(messages)
+            case "harmony":
+                loaded = await self._harmony()
+                return loaded.render(messages, reasoning=request.reasoning, date=request.date)
+            case _:
+                assert_never(mode)
+
+    async def _harmony(self) -> harmony.Harmony:
+        try:
+            return await asyncio.wrap_future(harmony.preload())
+        except Unavailable as error:
+            raise StepError("model", str(error), retryable=False, exit_code=error.exit_code) from error
+
+    def _room(self, prompt_tokens: int) -> int:
+        """How many tokens the context leaves for the answer."""
+        room = self._endpoint.context_tokens - prompt_tokens
+        if room <= 0:
+            raise StepError(
+                "model",
+                f"the prompt has {prompt_tokens} tokens, but prompt and answer together may have "
+                f"{self._endpoint.context_tokens}: shorten it, or raise `context` in the server's profile",
+                retryable=False,
+            )
+        return room
+
+
+@asynccontextmanager
+async def _closed_at_once(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIterator[Chunk]]:
+    """An abandoned stream would keep its slot until somebody collects it."""
+    try:
+        yield chunks
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+
+
+def _characters(text: str) -> str:
+    """The text with lone surrogates, which no encoding can say, replaced by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
