@@ -1,0 +1,69 @@
+"""The shape that the built-in tools share: one model of arguments gives the schema, the checks and the types."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+
+from gptoss_flow.arguments import check_arguments
+from gptoss_flow.events import Json
+from gptoss_flow.fields import Strict
+from gptoss_flow.ports import Tool, ToolContext
+from gptoss_flow.tools.workspace import refusal
+
+
+class Arguments(Strict):
+    """The arguments of a tool; attribute docstrings become the schema's descriptions."""
+
+
+A = TypeVar("A", bound=Arguments)
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    """A model reads the schema as part of its prompt: titles that repeat the names would only cost tokens."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def validate_arguments(tool: Tool, arguments: Mapping[str, Json]) -> dict[str, Json]:
+    """The arguments as a plain mapping. Raises `StepError` that names everything that is wrong with them."""
+    problems = check_arguments(tool, arguments)
+    if problems:
+        raise refusal("; ".join(map(str, problems)))
+    return dict(arguments)
+
+
+@dataclass(frozen=True)
+class BuiltIn(Generic[A]):
+    """A tool that works on files: `work` runs in a thread. Satisfies `ports.Tool`."""
+
+    name: str
+    description: str
+    effect: Literal["pure", "idempotent", "once"]
+    arguments: type[A]
+    work: Callable[[A, ToolContext], Json]
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Json]:
+        schema = self.arguments.model_json_schema(schema_generator=_WithoutTitles)
+        return {key: value for key, value in schema.items() if key not in ("title", "description")}
+
+    async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        checked = self._parsed(validate_arguments(self, arguments))
+        return await asyncio.to_thread(self.work, checked, context)
+
+    def _parsed(self, arguments: Mapping[str, Json]) -> A:
+        try:
+            return self.arguments.model_validate(arguments)
+        except ValidationError as failure:
+            first = failure.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            said = first["msg"].removeprefix("Value error, ")
+            raise refusal(f'tool "{self.name}": {where + " " if where else ""}{said}') from None
