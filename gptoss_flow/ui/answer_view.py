@@ -1,0 +1,72 @@
+"""What `infer` shows while it runs: the answer, the model's thoughts, and what happens to its server."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from gptoss_flow.escape import for_terminal, one_line
+from gptoss_flow.events import ServerChanged, Stamped, TokensArrived, Warned
+from gptoss_flow.ui.answer import AnswerWriter
+
+
+class AnswerView:
+    """A sink. The answer goes to `answer` as it arrives (None: not at all), all else to `stderr`.
+
+    Thoughts are shown on a terminal only. A reader who left is noticed where `close` is called, not before: a
+    sink has no say in a run.
+    """
+
+    def __init__(self, answer: AnswerWriter | None, stderr: TextIO, *, is_quiet: bool = False) -> None:
+        self.failure: OSError | None = None
+        self._answer = answer
+        self._stderr = stderr
+        self._thinks_aloud = stderr.isatty() and not is_quiet
+        self._is_quiet = is_quiet
+        self._is_chosen = False
+        self._is_mid_line = False
+
+    def take(self, stamped: Stamped) -> None:
+        event = stamped.event
+        match event:
+            case TokensArrived(channel="final"):
+                self._end_thought()
+                self._show(event.text)
+            case TokensArrived(channel="analysis") if self._thinks_aloud:
+                self._say(for_terminal(event.text))
+                self._is_mid_line = not event.text.endswith("\n")
+            case ServerChanged(state="starting"):
+                self._is_chosen = True
+            case ServerChanged(state="loading") | Warned():
+                self._tell(event)
+            case ServerChanged(state="stopped") if not self._is_chosen:
+                self._tell(event)  # the choice of a model, or its download
+            case _:
+                pass
+
+    def close(self) -> None:
+        self._end_thought()
+
+    def _tell(self, event: ServerChanged | Warned) -> None:
+        self._end_thought()
+        if not self._is_quiet:
+            said = event.detail if isinstance(event, ServerChanged) else f"warning: {event.message}"
+            self._say(one_line(said) + "\n")
+
+    def _end_thought(self) -> None:
+        if self._is_mid_line:
+            self._is_mid_line = False
+            self._say("\n")
+
+    def _show(self, text: str) -> None:
+        if self._answer is not None and self.failure is None:
+            try:
+                self._answer.write(text)
+            except OSError as error:
+                self.failure = error
+
+    def _say(self, text: str) -> None:
+        try:
+            self._stderr.write(text)
+            self._stderr.flush()
+        except OSError:
+            self._is_quiet, self._thinks_aloud = True, False

@@ -1,0 +1,172 @@
+"""What a run shows on a terminal: finished things scroll by, below them lives what runs now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from gptoss_flow.escape import for_terminal, one_line
+from gptoss_flow.events import (
+    GenerationFinished,
+    RunFinished,
+    ServerChanged,
+    Stamped,
+    StepFinished,
+    StepRetried,
+    StepStarted,
+    TokensArrived,
+)
+from gptoss_flow.ui.progress import Narrator, fan_out_of
+
+ROWS = 8
+"""The most running steps that are shown at once."""
+TAIL = 2000
+"""Characters of an unfinished line of the answer that are kept in view."""
+REFRESHES_S = 8
+
+
+@dataclass(slots=True)
+class _Running:
+    name: str
+    since: float
+    items: int | None = None
+    done: int = 0
+    tokens: int = 0
+    first_token: float | None = None
+
+    def text(self, now: float) -> Text:
+        parts = [one_line(self.name)]
+        if self.items is not None:
+            parts.append(f"{self.done}/{self.items}")
+        parts.append(f"{max(0.0, now - self.since):.0f} s")
+        if self.tokens:
+            parts.append(f"{self.tokens} tokens")
+            if self.first_token is not None and now > self.first_token:
+                parts.append(f"{self.tokens / (now - self.first_token):.1f}/s")
+        return Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
+
+
+class RichProgress:
+    """The sink for a terminal on standard error. `last_prompt` is the step whose answer is shown as it arrives.
+
+    rich keeps to NO_COLOR and to the terminal's width. Its refresh thread only reads: it draws from copies.
+    The cursor is hidden from the first event to `close`. Falls silent when the terminal is gone.
+    """
+
+    def __init__(
+        self,
+        last_prompt: str | None = None,
+        *,
+        console: Console | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`now` tells the time in the seconds that events are stamped with."""
+        self._console = console or Console(stderr=True)
+        self._now = now
+        self._last_prompt = last_prompt
+        self._narrator = Narrator()
+        self._running: dict[str, _Running] = {}
+        self._line = ""
+        self._gone = False
+        self._spinner = Spinner("dots")
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._draw,
+            refresh_per_second=REFRESHES_S,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def take(self, stamped: Stamped) -> None:
+        if not self._gone:
+            try:
+                self._show(stamped)
+            except OSError:
+                self._gone = True
+
+    def _show(self, stamped: Stamped) -> None:
+        if not self._live.is_started:
+            self._live.start(refresh=True)
+        event = stamped.event
+        match event:
+            case StepStarted():
+                if fan_out_of(event.step) not in self._running:
+                    row = _Running(event.step, stamped.time, event.items)
+                    self._running = {**self._running, event.step: row}
+            case TokensArrived():
+                self._arrived(event, stamped.time)
+            case GenerationFinished() | StepRetried():
+                if event.step == self._last_prompt:
+                    self._end_answer()
+            case StepFinished():
+                self._ended(event)
+            case RunFinished():
+                self._end_answer()
+                self._running = {}
+            case _:
+                pass
+        for line in self._narrator.lines(stamped):
+            self._say(Text(line, style=_style(stamped)))
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._end_answer()
+            self._live.stop()
+
+    def _row(self, step: str) -> _Running | None:
+        return self._running.get(step) or self._running.get(fan_out_of(step) or "")
+
+    def _arrived(self, event: TokensArrived, now: float) -> None:
+        if row := self._row(event.step):
+            row.tokens += event.tokens
+            row.first_token = row.first_token or now
+        if event.step == self._last_prompt and event.channel == "final":
+            *lines, self._line = (self._line + event.text).split("\n")
+            for line in lines:
+                self._say(Text(for_terminal(line, keep="\t")))
+
+    def _end_answer(self) -> None:
+        if self._line:
+            line, self._line = self._line, ""
+            self._say(Text(for_terminal(line, keep="\t")))
+
+    def _ended(self, event: StepFinished) -> None:
+        if event.step in self._running:
+            self._running = {name: row for name, row in self._running.items() if name != event.step}
+        elif row := self._row(event.step):
+            row.done += 1
+
+    def _say(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False)
+
+    def _draw(self) -> RenderableType:
+        now, rows = self._now(), list(self._running.values())
+        drawn: list[RenderableType] = [Text(for_terminal(self._line[-TAIL:], keep="\t"))] if self._line else []
+        for row in rows[:ROWS]:
+            line = Table.grid(padding=(0, 1))
+            line.add_row(self._spinner, row.text(now))
+            drawn.append(line)
+        if len(rows) > ROWS:
+            drawn.append(Text(f"  and {len(rows) - ROWS} more"))
+        return Group(*drawn)
+
+
+def _style(stamped: Stamped) -> str:
+    match stamped.event:
+        case StepFinished(outcome="failed") | RunFinished(status="failed") | ServerChanged(state="crashed"):
+            return "red"
+        case StepFinished(outcome="succeeded") | RunFinished(status="succeeded"):
+            return "green"
+        case StepFinished() | ServerChanged():
+            return "dim"
+        case _:
+            return ""

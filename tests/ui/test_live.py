@@ -1,0 +1,159 @@
+"""On a terminal the answer streams, what runs is one line each, and the terminal is left as it was."""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+
+import pytest
+from rich.console import Console
+
+from gptoss_flow.events import Channel, Event, Stamped, StepFinished, StepStarted, TokensArrived
+from gptoss_flow.testing.clock import START, ManualClock
+from gptoss_flow.ui.live import RichProgress
+from tests.record.samples import a_run, generation, stamp
+
+CSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """A terminal of a size, and the progress that writes to it."""
+
+    def __init__(self, answer_step: str | None = None, width: int = 80, height: int = 24) -> None:
+        self.out = io.StringIO()
+        console = Console(file=self.out, force_terminal=True, width=width, height=height, color_system="standard")
+        self.clock = ManualClock()
+        self.progress = RichProgress(answer_step, console=console, now=lambda: self.clock.now().timestamp())
+
+    def see(self, *events: Event) -> None:
+        for stamped in stamp(list(events), START.timestamp(), 0.0):
+            self.progress.take(stamped)
+
+    def frame(self) -> list[str]:
+        """The living part as it would be drawn now."""
+        width = self.progress._console.width
+        console = Console(file=io.StringIO(), width=width, height=24)
+        console.print(self.progress._draw())
+        drawn = console.file
+        assert isinstance(drawn, io.StringIO)
+        return [line.rstrip() for line in drawn.getvalue().splitlines()]
+
+    def finish(self) -> str:
+        """Close it: all that scrolled by, without control sequences."""
+        self.progress.close()
+        return CSI.sub("", self.out.getvalue())
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    return Terminal("summary")
+
+
+def piece(step: str, text: str, channel: Channel = "final", tokens: int = 1) -> TokensArrived:
+    return TokensArrived(step=step, channel=channel, text=text, tokens=tokens)
+
+
+def test_a_running_step_shows_its_time_tokens_and_rate(terminal: Terminal) -> None:
+    terminal.see(StepStarted(step="draft", kind="prompt"), piece("draft", "x", tokens=1))
+    terminal.clock.advance(2)
+    terminal.see(piece("draft", "y", tokens=9))
+    assert terminal.frame()[0].endswith("draft  2 s  10 tokens  5.0/s")
+    terminal.see(StepFinished(step="draft", outcome="succeeded", duration_s=2.0))
+    assert terminal.frame() in ([], [""])
+    assert "step draft: succeeded, 2.0 s" in terminal.finish()
+
+
+def test_hundreds_of_items_are_one_line(terminal: Terminal) -> None:
+    terminal.see(StepStarted(step="each", kind="prompt", items=200))
+    for n in range(40):
+        terminal.see(StepStarted(step=f"each[{n}]", kind="prompt"), piece(f"each[{n}]", "x"))
+    for n in range(12):
+        terminal.see(StepFinished(step=f"each[{n}]", outcome="succeeded"))
+    (line,) = terminal.frame()
+    assert line.endswith("each  12/200  0 s  40 tokens")
+    terminal.finish()
+
+
+def test_more_running_steps_than_rows_are_counted(terminal: Terminal) -> None:
+    terminal.see(*(StepStarted(step=f"s{n}", kind="tool") for n in range(20)))
+    assert len(terminal.frame()) == 9
+    assert terminal.frame()[-1] == "  and 12 more"
+    terminal.finish()
+
+
+def test_the_answer_of_the_last_prompt_streams_and_no_other(terminal: Terminal) -> None:
+    terminal.see(StepStarted(step="summary", kind="prompt"), piece("summary", "think", "analysis"))
+    terminal.see(piece("other", "not shown\n"), piece("summary", "One li"), piece("summary", "ne.\nAnd a"))
+    assert terminal.frame()[0] == "And a"
+    terminal.see(piece("summary", "nother."), generation("summary", "One line.\nAnd another."))
+    text = terminal.finish()
+    assert text.count("One line.") == 1
+    assert text.count("And another.") == 1
+    assert "not shown" not in text
+    assert "think" not in text
+
+
+def test_a_long_line_is_not_broken_by_us_on_a_narrow_terminal() -> None:
+    terminal = Terminal("summary", width=20)
+    terminal.see(StepStarted(step="summary", kind="prompt"), piece("summary", "word " * 30 + "\n"))
+    assert all(len(line) <= 20 for line in terminal.frame())
+    assert "word " * 29 + "word" in terminal.finish()
+
+
+@pytest.mark.parametrize("width", [1, 5, 20])
+def test_a_narrow_terminal_is_no_error(width: int) -> None:
+    terminal = Terminal("title", width=width)
+    terminal.see(*a_run("a long text with spaces and \n newlines"))
+    terminal.see(StepStarted(step="a_very_long_name_of_a_step", kind="prompt"), piece("title", "x" * 500))
+    assert all(len(line) <= width for line in terminal.frame())
+    terminal.finish()
+
+
+def test_nothing_that_a_terminal_obeys_comes_through() -> None:
+    terminal = Terminal("each[0]")
+    hostile = "\x1b]0;title\x07[red]\x9b2J\r\b\u202e\ud800\x00"
+    terminal.see(*a_run(hostile)[:-1], piece("each[0]", hostile), StepStarted(step=hostile, kind="set"))
+    frame, text = terminal.frame(), terminal.finish()
+    for seen in ("\n".join(frame), text):
+        assert {c for c in seen if unicodedata.category(c)[0] == "C"} <= {"\n", "\r"}
+    assert "[red]" in text, "markup of others is text"
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def colours() -> list[str]:
+        terminal = Terminal()
+        terminal.see(StepFinished(step="a", outcome="failed", error={"message": "no"}))
+        terminal.finish()
+        return re.findall(r"\x1b\[3\dm", terminal.out.getvalue())
+
+    assert colours()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not colours()
+
+
+def test_a_run_that_never_began_leaves_the_terminal_alone() -> None:
+    terminal = Terminal()
+    terminal.progress.close()
+    assert terminal.out.getvalue() == ""
+
+
+def test_the_cursor_is_given_back() -> None:
+    terminal = Terminal()
+    terminal.see(*a_run()[:5])
+    terminal.progress.close()
+    terminal.progress.close()
+    text = terminal.out.getvalue()
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") >= 0
+
+
+def test_a_retried_answer_starts_on_its_own_line(terminal: Terminal) -> None:
+    retried = a_run()[11]
+    event = type(retried)(step="summary", attempt=1, attempts=2, error={"message": "gone"}, delay_s=0.0)
+    terminal.see(piece("summary", "half"), event, piece("summary", "whole\n"))
+    assert "halfwhole" not in terminal.finish()
+
+
+def test_pieces_are_stamped_with_no_number_and_still_seen(terminal: Terminal) -> None:
+    terminal.progress.take(Stamped(0, START.timestamp(), piece("summary", "seen\n")))
+    assert "seen" in terminal.finish()

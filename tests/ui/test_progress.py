@@ -1,0 +1,102 @@
+"""Progress tells what matters, once, and sends nothing to a terminal that could steer it."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+
+import pytest
+
+from gptoss_flow.events import Event, RunFinished, ServerChanged, Stamped, StepFinished, StepStarted, Warned
+from gptoss_flow.ui.progress import PlainProgress, fan_out_of
+from tests.record.samples import a_run, generation, stamp
+
+
+def shown(events: list[Event]) -> list[str]:
+    out = io.StringIO()
+    progress = PlainProgress(out)
+    for stamped in stamp(events):
+        progress.take(stamped)
+    progress.close()
+    return out.getvalue().splitlines()
+
+
+def test_a_run_as_plain_lines() -> None:
+    assert shown(a_run("It adds.")) == [
+        "run 20260101_000000_000000_0000: summarize-repo, 3 steps",
+        "step tree: succeeded, 0.5 s",
+        "server main: loading: It adds.",
+        "server main: ready: SmolLM2-135M, 2 slots of ? tokens, ?",
+        "step each[0]: attempt 1 of 3 failed: It adds.; again in 0.5 s",
+        "warning: step each[2]: It adds.",
+        "step each: succeeded, 1.5 s, 3 items, 40 prompt tokens (30 reused), 6 generated",
+        "step title: succeeded, 0.0 s",
+        "run succeeded in 2.0 s; tokens: 10 computed, 30 reused, 6 generated; It adds.",
+    ]
+
+
+def test_hundreds_of_items_are_one_line_and_those_that_fail_one_each() -> None:
+    error = {"kind": "model", "message": "no answer", "attempts": 1, "at": "flow.yaml:3:5"}
+    items: list[Event] = []
+    for n in range(300):
+        items += [StepStarted(step=f"each[{n}]", kind="prompt"), generation(f"each[{n}]", "x")]
+        items.append(StepFinished(step=f"each[{n}]", outcome="failed" if n == 7 else "succeeded", error=error))
+    items.append(StepFinished(step="each", outcome="failed", error=error, duration_s=9.0, items=300))
+    assert shown(items) == [
+        "step each[7]: failed, 0.0 s: no answer (flow.yaml:3:5)",
+        "step each: failed, 9.0 s, 300 items, 6000 prompt tokens (4500 reused), 900 generated:"
+        " no answer (flow.yaml:3:5)",
+    ]
+
+
+def test_the_rate_is_that_of_decoding() -> None:
+    finished = generation(
+        "a", "x", timings={"decode_tps": 30.0}, usage={"prompt_tokens": 5, "completion_tokens": 60}
+    )
+    assert shown([finished, finished, StepFinished(step="a", outcome="succeeded", duration_s=4.0)]) == [
+        "step a: succeeded, 4.0 s, 10 prompt tokens, 120 generated at 30.0/s"
+    ]
+
+
+@pytest.mark.parametrize(("reason", "line"), [("when", "step a: skipped (when)"), ("", "step a: skipped")])
+def test_a_skipped_step_says_why(reason: str, line: str) -> None:
+    assert shown([StepFinished(step="a", outcome="skipped", reason=reason)]) == [line]
+
+
+def test_a_crash_and_an_end_say_their_cause() -> None:
+    end = RunFinished(status="failed", exit_code=3, outputs={}, tokens={}, duration_s=1.0, error="the server died")
+    crash = ServerChanged(server="main", state="crashed", detail="signal 9")
+    assert shown([crash, end]) == ["server main: crashed: signal 9", "run failed in 1.0 s; the server died"]
+
+
+def test_nothing_that_a_terminal_obeys_comes_through() -> None:
+    hostile = "\x1b[2J\x9b1m\x07\r\b\u202e\u2028\ud800\n\x00"
+    out = io.StringIO()
+    progress = PlainProgress(out)
+    events = a_run(hostile)
+    for stamped in stamp(events):
+        progress.take(stamped)
+    text = out.getvalue()
+    assert {c for c in text if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029"} == {"\n"}
+    assert text.count("\n") == len(shown(a_run("tame")))
+
+
+def test_a_reader_that_went_away_does_not_end_the_run() -> None:
+    class Closed(io.StringIO):
+        tries = 0
+
+        def write(self, text: str) -> int:
+            self.tries += 1
+            raise BrokenPipeError
+
+    out = Closed()
+    progress = PlainProgress(out)
+    for n in range(3):
+        progress.take(Stamped(n, 0.0, Warned(message="x")))
+    assert out.tries == 1
+
+
+def test_an_item_knows_its_step() -> None:
+    assert fan_out_of("each[3]") == "each"
+    assert fan_out_of("outer[3].inner") is None
+    assert fan_out_of("outer[3].inner[0]") == "outer[3].inner"
