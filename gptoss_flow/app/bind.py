@@ -1,0 +1,113 @@
+"""A plan and what the user gave to it: inputs checked, vars computed, servers resolved. Nothing is started yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gptoss_flow.errors import Invalid, Problem, StepError
+from gptoss_flow.events import Json
+from gptoss_flow.lang.inputs import bind
+from gptoss_flow.lang.load import profile_of_server
+from gptoss_flow.lang.profile_places import search_path
+from gptoss_flow.lang.profiles import ResolvedProfile, external_profile, resolve_profile
+from gptoss_flow.plan.plan import Plan
+from gptoss_flow.run.context import render
+from gptoss_flow.words import suggest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the user gave beside the flow."""
+
+    inputs: Mapping[str, Json]
+    servers: Mapping[str, str]
+    """Server name to a profile's name or path, or the URL of a running server."""
+    cwd: Path
+    workspace: Path | None = None
+    faults: Mapping[str, Problem] = field(default_factory=dict)
+    """What could not be read, by what it was given for; `bind_flow` tells it with all else that is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundFlow:
+    """A plan that can run."""
+
+    plan: Plan
+    inputs: Mapping[str, Json]
+    profiles: Mapping[str, ResolvedProfile]
+    scope: Mapping[str, Any]
+    """inputs, vars, env, flow, run."""
+    cwd: Path
+    workspace: Path
+    readable: tuple[Path, ...]
+
+
+def bind_flow(plan: Plan, given: Given, run: Mapping[str, str]) -> BoundFlow:
+    """Raises `Invalid` with every fault of what was given. `run` is what expressions see as `run`."""
+    flow = plan.loaded.flow
+    assert flow is not None
+    readable_inputs = {name: declared for name, declared in flow.inputs.items() if name not in given.faults}
+    inputs, faults = bind(readable_inputs, given.inputs, given.cwd)
+    problems = [*given.faults.values(), *(Problem(None, fault) for fault in faults)]
+    workspace = _workspace(plan, given)
+    if not workspace.is_dir():
+        problems.append(Problem(None, f"the workspace {workspace} is not a folder"))
+    for name in given.servers:
+        if name not in plan.servers:
+            hint = suggest(name, plan.servers)
+            problems.append(Problem(None, f'--server {name}: the flow uses no server "{name}"', hint))
+    if problems:
+        raise Invalid(*problems)
+    paths = [name for name in given.inputs if flow.inputs[name].type == "path"]
+    if workspace != given.cwd:
+        # Tools resolve paths in the workspace; the user meant the caller's folder.
+        inputs |= {name: str(given.cwd / Path(str(inputs[name])).expanduser()) for name in paths}
+    scope: dict[str, Any] = {
+        "inputs": inputs,
+        "env": {name: os.environ[name] for name in flow.env if name in os.environ},
+        "flow": {"name": plan.name, "dir": str(plan.loaded.folder)},
+        "run": dict(run),
+        "vars": {},
+    }
+    try:
+        for name, values in plan.vars:
+            scope["vars"] = {**scope["vars"], name: render(plan, values, scope)}
+        profiles = {name: _profile(plan, name, given, scope) for name in plan.servers}
+    except StepError as error:
+        raise Invalid(Problem(error.mark, error.message)) from None
+    readable = tuple((given.cwd / Path(str(inputs[name])).expanduser()).resolve() for name in paths)
+    return BoundFlow(
+        plan=plan,
+        inputs=inputs,
+        profiles=profiles,
+        scope=scope,
+        cwd=given.cwd,
+        workspace=workspace,
+        readable=readable,
+    )
+
+
+def _workspace(plan: Plan, given: Given) -> Path:
+    flow = plan.loaded.flow
+    assert flow is not None
+    if given.workspace is not None:
+        return (given.cwd / given.workspace).resolve()
+    return (plan.loaded.folder / flow.workspace).resolve() if flow.workspace else given.cwd
+
+
+def _profile(plan: Plan, name: str, given: Given, scope: Mapping[str, Any]) -> ResolvedProfile:
+    """The user's choice, else the flow's own, its expressions evaluated."""
+    wanted = given.servers.get(name)
+    if wanted is not None and wanted.startswith(("http://", "https://")):
+        return external_profile(wanted, name)
+    if wanted is not None:
+        return resolve_profile(wanted, places=search_path(None, given.cwd), base_dir=given.cwd, environ=os.environ)
+    loaded = plan.loaded
+    if name in loaded.profiles:
+        return loaded.profiles[name]
+    value = render(plan, plan.servers[name].profile, scope)
+    return profile_of_server(loaded.document, loaded.path, given.cwd, name, value, os.environ)

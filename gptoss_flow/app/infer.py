@@ -1,0 +1,107 @@
+"""One question as a flow of one step: written as data, then read, checked and run like any other flow."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from gptoss_flow.app.bind import Given
+from gptoss_flow.app.check import check_flow
+from gptoss_flow.app.profiles import URL_STARTS, find_server_profile
+from gptoss_flow.app.run import Finished, run_flow_sync
+from gptoss_flow.events import Json
+from gptoss_flow.lang.dump import to_yaml
+from gptoss_flow.lang.profile_places import SUFFIXES
+from gptoss_flow.ports import Sink
+from gptoss_flow.record.folder import kept_log_path
+from gptoss_flow.record.journal_file import JournalFile
+from gptoss_flow.record.rlog import Rlog
+
+STEP = "infer"
+"""The name of the flow and of its step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked, and of whom. None is left to the profile and the model."""
+
+    prompt: str
+    is_raw: bool = False
+    system: str | None = None
+    reasoning: Literal["low", "medium", "high"] | None = None
+    params: Mapping[str, Json] = field(default_factory=dict)
+    server: str = "local"
+    """A profile's name or path, or the URL of a server that somebody else runs."""
+    model: str | None = None
+    """What that server calls the model."""
+
+
+def infer(
+    question: Question,
+    *,
+    views: Sequence[Sink] = (),
+    cwd: Path,
+    workspace: Path | None = None,
+    keep_in: Path | None = None,
+    scripted: str | None = None,
+    offline: bool = False,
+) -> Finished:
+    """Ask, and wait for the answer; `views` see it come. Raises `Invalid`, `RecordError`.
+
+    `keep_in`: the run is put on record in `cwd`, and its log in this folder too, by date. Else nothing is kept.
+    """
+    find_server_profile(question.server, cwd)  # what is wrong with it is not to be told as a place in our own flow
+    given = Given(inputs=_inputs(question), servers={}, cwd=cwd, workspace=workspace)
+    with tempfile.TemporaryDirectory(prefix="gptoss-flow-") as name:
+        path = Path(name, f"{STEP}.yaml")
+        path.write_text(to_yaml(flow_of(question, cwd)), encoding="utf-8")
+        plan = check_flow(path, cwd)
+        if keep_in is None:
+            return run_flow_sync(plan, given, views=views, model=scripted, offline=offline, scratch=Path(name))
+        kept = kept_logs(keep_in, STEP, datetime.now().astimezone())
+        return run_flow_sync(plan, given, views=[*kept, *views], model=scripted, offline=offline)
+
+
+def flow_of(question: Question, cwd: Path) -> dict[str, Json]:
+    """The flow, as its file would say it. What the user wrote is an input of it: never a template."""
+    prompt: dict[str, Json] = {"mode": "raw", "text": "${{ inputs.prompt }}"}
+    if not question.is_raw:
+        prompt = {"user": "${{ inputs.prompt }}"}
+        if question.system is not None:
+            prompt["system"] = "${{ inputs.system }}"
+        if question.reasoning is not None:
+            prompt["reasoning"] = question.reasoning
+    if question.params:
+        prompt["params"] = dict(question.params)
+    return {
+        "version": 1,
+        "name": STEP,
+        "inputs": {name: {"type": "string"} for name in _inputs(question)},
+        "servers": {"main": _server(question, cwd)},
+        "steps": {STEP: {"prompt": prompt}},
+        "outputs": {"text": f"${{{{ steps.{STEP}.output }}}}"},
+    }
+
+
+def kept_logs(folder: Path, flow: str, now: datetime) -> tuple[Sink, Sink]:
+    """The readable log and the events of a run in a folder of logs, by date. Raises `RecordError`."""
+    path = kept_log_path(folder, flow, now)
+    return Rlog(path), JournalFile(path.with_suffix(".jsonl"))
+
+
+def _inputs(question: Question) -> dict[str, Json]:
+    system = {} if question.is_raw or question.system is None else {"system": question.system}
+    return {"prompt": question.prompt, **system}
+
+
+def _server(question: Question, cwd: Path) -> Json:
+    server, model = question.server, {} if question.model is None else {"model": {"id": question.model}}
+    if server.startswith(URL_STARTS):
+        return {"url": server, **model}
+    if "/" in server or server.endswith(SUFFIXES):
+        server = str(cwd / Path(server).expanduser())
+    return {"extends": server, **model} if model else server

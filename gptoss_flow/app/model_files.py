@@ -1,0 +1,132 @@
+"""The model files that this machine and its profiles know, as the `model` commands speak of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptoss_flow.app.profiles import choose_model_file, find_profile, known_profiles
+from gptoss_flow.errors import Invalid, Problem, Unavailable
+from gptoss_flow.events import Json
+from gptoss_flow.server.model import Machine, Report, find_model
+from gptoss_flow.server.model_facts import ModelFacts, facts_of
+from gptoss_flow.server.model_file import ModelFile, inspect_model
+from gptoss_flow.server.model_search import cached_models, gpt_oss_models
+
+GGUF = ".gguf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """A model that is here. `facts` is None where its metadata is damaged."""
+
+    model: ModelFile
+    facts: ModelFacts | None
+    profiles: tuple[str, ...]
+    """Those that would take it, by name."""
+
+
+def known_models(machine: Machine, cwd: Path) -> list[KnownModel]:
+    """Models that profiles name, that were downloaded, and gpt-oss in the usual places: each once, by name."""
+    found: dict[Path, ModelFile] = {}
+    users: dict[Path, list[str]] = {}
+    for name, _, _ in known_profiles(cwd):
+        for model in _models_of(name, machine, cwd):
+            real = model.path.resolve()
+            found.setdefault(real, model)
+            users.setdefault(real, []).append(name)
+    for model in (*cached_models(machine.cache_dir), *gpt_oss_models(machine.environ, machine.home)):
+        found.setdefault(model.path.resolve(), model)
+    listed = [
+        KnownModel(model=model, facts=_facts(model), profiles=tuple(users.get(real, ())))
+        for real, model in found.items()
+    ]
+    return sorted(listed, key=lambda each: (each.model.name.lower(), str(each.model.path)))
+
+
+async def pull_model(ref: str, machine: Machine, cwd: Path, report: Report, *, offline: bool = False) -> ModelFile:
+    """The profile's model, fetched if need be. Raises `Invalid`, `Unavailable`."""
+    resolved = find_profile(ref, cwd)
+    if resolved.profile.resolved_engine == "external":
+        said = f"profile {resolved.name} is of a server that somebody else runs: it has its own model"
+        raise Invalid(Problem(None, said, "name a profile with a model"))
+    _, model = await choose_model_file(resolved, machine, report, offline=offline, to_run=False)
+    return model
+
+
+def look_at(ref: str, machine: Machine, cwd: Path) -> tuple[ModelFile, ModelFacts]:
+    """What a path means, or what a profile would take, with its facts. Raises `Invalid`, `Unavailable`."""
+    if ref.endswith(GGUF):
+        found = inspect_model(Path(ref).expanduser(), "named")
+        if not isinstance(found, ModelFile):
+            raise found.error()
+        return found, facts_of(found)
+    for model in _models_of(ref, machine, cwd, strict=True):
+        return model, facts_of(model)
+    said = f"the model of profile {ref} is not on this machine"
+    raise Unavailable(Problem(None, said, f"fetch it with: gptoss-flow model pull {ref}"))
+
+
+def model_json(known: KnownModel) -> dict[str, Json]:
+    """A model as data; sizes in bytes, null for what the file does not say."""
+    facts = known.facts
+    return {
+        "name": known.model.name,
+        "architecture": known.model.architecture,
+        "quant": (facts and facts.quant) or None,
+        "size_bytes": known.model.size_bytes,
+        "context_tokens": facts and facts.context_tokens,
+        "path": str(known.model.path),
+        "profiles": list(known.profiles),
+    }
+
+
+def facts_json(model: ModelFile, facts: ModelFacts) -> dict[str, Json]:
+    """A model with all that is known of it as data; null for what the file does not say."""
+    return {
+        "path": str(model.path),
+        "parts": len(model.headers),
+        "name": facts.name,
+        "architecture": facts.architecture,
+        "quant": facts.quant or None,
+        "parameters": facts.parameters,
+        "size_bytes": facts.size_bytes,
+        "weights_bytes": facts.weights_bytes,
+        "context_tokens": facts.context_tokens,
+        "layers": facts.layers,
+        "heads": facts.heads,
+        "kv_heads": max(facts.kv_heads, default=None),
+        "key_length": facts.key_length or None,
+        "value_length": facts.value_length or None,
+        "embedding_length": facts.embedding,
+        "sliding_window": facts.window or None,
+        "windowed_layers": sum(facts.windowed),
+        "experts": facts.experts or None,
+        "experts_used": facts.experts_used or None,
+        "tokenizer": facts.tokenizer or None,
+        "vocabulary": facts.vocabulary,
+        "chat_template": facts.has_chat_template,
+    }
+
+
+def _models_of(ref: str, machine: Machine, cwd: Path, *, strict: bool = False) -> Iterator[ModelFile]:
+    """What the profile's alternatives would take of what is here. `strict`: what is wrong with it is raised."""
+    try:
+        for each in find_profile(ref, cwd, needs_model=strict).alternatives:
+            if each.profile.resolved_engine != "external":
+                found = find_model(each.profile, machine)
+                if isinstance(found, ModelFile):
+                    yield found
+                elif strict and not found.is_absence:
+                    raise found.error()
+    except (Invalid, Unavailable):
+        if strict:
+            raise
+
+
+def _facts(model: ModelFile) -> ModelFacts | None:
+    with suppress(Unavailable):
+        return facts_of(model)
+    return None

@@ -1,0 +1,54 @@
+"""Asks a server that is started for it, or that only its profile's every detail finds: the slow way of a query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from gptoss_flow.app.profiles import choose_model_file, find_server_profile
+from gptoss_flow.events import Json, ServerState
+from gptoss_flow.llama.blocking import BlockingClient
+from gptoss_flow.run.clock import SystemClock
+from gptoss_flow.server.manager import open_server
+from gptoss_flow.server.model import Machine
+from gptoss_flow.server.record import state_root
+
+T = TypeVar("T")
+
+
+async def with_server(
+    ref: str, use: Callable[[BlockingClient], T], say: Callable[[str], None], *, offline: bool = False
+) -> tuple[T, str]:
+    """What `use` makes of the server that a profile's name, path or URL means, and the profile's name.
+
+    The server is stopped afterwards, or stays as its profile says; `say` is told what happens. `use` runs in a
+    thread. Raises `Invalid`, `Unavailable`, and what `use` raises.
+    """
+    resolved, model_path = find_server_profile(ref, Path.cwd()), Path()
+    if resolved.profile.resolved_engine != "external":
+        resolved, model = await choose_model_file(resolved, Machine.here(), say, offline=offline)
+        model_path = model.path
+
+    def changed(state: ServerState, detail: str, facts: Mapping[str, Json]) -> None:
+        if state not in ("stopping", "stopped"):
+            say(f"{state}: {detail}" if detail else state)
+
+    server = open_server(
+        resolved.profile,
+        model_path,
+        state_root=state_root(),
+        log_path=None,
+        on_change=changed,
+        clock=SystemClock(),
+    )
+    try:
+        endpoint = await server.ensure_ready()
+        client = BlockingClient(endpoint.url, endpoint.api_key)
+        try:
+            return await asyncio.to_thread(use, client), resolved.name
+        finally:
+            client.close()  # where this was interrupted, so is the thread
+    finally:
+        await server.release()
