@@ -1,0 +1,27 @@
+"""`gptoss-flow completion`: the script that makes a shell complete commands and options."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+PROGRAM = "gptoss-flow"
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    \b
+    Examples:
+      gptoss-flow completion bash > ~/.local/share/bash-completion/completions/gptoss-flow
+      gptoss-flow completion zsh > ~/.zfunc/_gptoss-flow
+      gptoss-flow completion fish > ~/.config/fish/completions/gptoss-flow.fish
+    """
+    complete = get_completion_class(shell)
+    assert complete is not None
+    variable = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"
+    click.echo(complete(context.find_root().command, {}, PROGRAM, variable).source())

@@ -1,0 +1,33 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+flow_argument = click.argument("flow", type=click.Path(path_type=str))
+flow_arguments = click.argument(
+    "flows", metavar="FLOW...", nargs=-1, required=True, type=click.Path(path_type=str)
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def input_options(command: F) -> F:
+    """`-i name=value` and `--inputs file`."""
+    command = click.option(
+        "-i", "--input", "given", metavar="NAME=VALUE", multiple=True,
+        help="An input. @FILE reads the value from a file, @- from standard input; @@x is a literal @x.",
+    )(command)  # fmt: skip
+    return click.option("--inputs", "inputs_file", metavar="FILE", help="A YAML or JSON file of inputs.")(command)
+
+
+def server_option(command: F) -> F:
+    """`--server name=profile-or-url`."""
+    return click.option(
+        "--server", "servers", metavar="NAME=PROFILE", multiple=True,
+        help="Use another profile (a name, a path, or the URL of a running server) for one of the flow's servers.",
+    )(command)  # fmt: skip

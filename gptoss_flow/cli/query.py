@@ -1,0 +1,122 @@
+"""`gptoss-flow query`: the fastest way to a few tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+from gptoss_flow.app.query import Address, Reply, ask, direct, running
+from gptoss_flow.cli.prompt_text import read_prompt
+from gptoss_flow.errors import Unavailable
+from gptoss_flow.escape import one_line
+from gptoss_flow.llama.blocking import BlockingClient
+from gptoss_flow.ui.answer import AnswerWriter
+
+DEFAULT_PROFILE = "local"
+
+Use = Callable[[BlockingClient], Reply]
+
+
+@click.command("query")
+@click.argument("prompt", required=False, envvar="GPT_OSS_PROMPT")
+@click.option(
+    "--profile", metavar="NAME", help=f"Whose server to ask: a name or a path. [default: {DEFAULT_PROFILE}]"
+)
+@click.option(
+    "--url", metavar="URL", help="Ask the server at this address. [env var: GPT_OSS_URL, or GPT_OSS_PORT]"
+)
+@click.option(
+    "-n", "--max-tokens", type=click.IntRange(min=1), default=8, envvar="GPT_OSS_MAX_TOKENS",
+    show_default=True, show_envvar=True, help="How many tokens at most.",
+)  # fmt: skip
+@click.option(
+    "--temperature", type=click.FloatRange(0, 5), default=0.0, envvar="GPT_OSS_TEMPERATURE",
+    show_default=True, show_envvar=True, help="0 always takes the likeliest token.",
+)  # fmt: skip
+@click.option("--offline", is_flag=True, help="Download nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    prompt: str | None,
+    profile: str | None,
+    url: str | None,
+    max_tokens: int,
+    temperature: float,
+    offline: bool,
+    as_json: bool,
+) -> None:
+    """Let a model go on from PROMPT: the text as it is, a few tokens, as fast as it can be.
+
+    A server that runs is asked at once (`gptoss-flow server start` leaves one running); else one is started for
+    this query. PROMPT `-`, or none, is standard input; $GPT_OSS_PROMPT is the default.
+
+    \b
+    Examples:
+      gptoss-flow query "1+1="
+      gptoss-flow query --profile demo --max-tokens 24 "The capital of France is"
+      git log -1 --format=%s | gptoss-flow query --json -
+    """
+    if profile is not None and url is not None:
+        raise click.UsageError("say --profile or --url, not both")
+    text = read_prompt(prompt)
+    answer = AnswerWriter(sys.stdout)
+
+    def use(client: BlockingClient) -> Reply:
+        params = {"max_tokens": max_tokens, "temperature": temperature}
+        return ask(client, text, params, (lambda piece: None) if as_json else answer.write)
+
+    reply, name = _ask_running(profile, url, use) or _ask_started(profile or DEFAULT_PROFILE, offline, use)
+    if as_json:
+        click.echo(json.dumps(_as_json(reply, name), indent=2, ensure_ascii=False))
+    else:
+        answer.end()
+
+
+def _ask_running(profile: str | None, url: str | None, use: Use) -> tuple[Reply, str] | None:
+    """What a server answers that need not be started; None where there is none."""
+    port = None
+    if profile is None and url is None:
+        url = os.environ.get("GPT_OSS_URL") or None
+        port = None if url else os.environ.get("GPT_OSS_PORT") or None
+    if url is not None:
+        url = direct(url)
+        with running(url=url) as address:
+            return _asked(address or Address(url), use)
+    if port is not None and port.isdecimal():
+        with running(port=int(port)) as address, contextlib.suppress(Unavailable):
+            return _asked(address or Address(f"http://127.0.0.1:{port}"), use)
+        return None
+    with running(profile=profile or DEFAULT_PROFILE) as address:
+        return _asked(address, use) if address else None
+
+
+def _asked(address: Address, use: Use) -> tuple[Reply, str]:
+    with contextlib.closing(BlockingClient(address.url, address.key)) as client:
+        return use(client), address.name or address.url
+
+
+def _ask_started(profile: str, offline: bool, use: Use) -> tuple[Reply, str]:
+    # A profile and all that reads it takes longer to import than a running server takes to answer.
+    import asyncio
+
+    from gptoss_flow.app.started import with_server
+
+    return asyncio.run(with_server(profile, use, _say, offline=offline))
+
+
+def _as_json(reply: Reply, server: str) -> dict[str, object]:
+    return {
+        "text": reply.text,
+        "finish_reason": "length" if reply.is_cut else "stop",
+        "server": server,
+        "usage": {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.tokens},
+        "timings": {"ttft_s": reply.ttft_s, "total_s": reply.total_s, **reply.timings},
+    }
+
+
+def _say(line: str) -> None:
+    click.echo(one_line(line), err=True)

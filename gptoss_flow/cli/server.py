@@ -1,0 +1,174 @@
+"""`gptoss-flow server`: starts, stops and shows the llama.cpp servers that gptoss-flow manages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import click
+
+from gptoss_flow.app.server_log import LogReader, follow
+from gptoss_flow.app.servers import Servers, health_json, server_json, which_one
+from gptoss_flow.cli.options import json_option
+from gptoss_flow.errors import ExitCode, Invalid, Unavailable
+from gptoss_flow.escape import for_terminal, one_line
+from gptoss_flow.fields import parse_duration
+from gptoss_flow.run.clock import SystemClock
+from gptoss_flow.server.verbs import Running
+from gptoss_flow.ui.servers import draw_health, draw_server, draw_servers
+
+
+def _idle_timeout(_: click.Context, __: click.Parameter, given: str | None) -> float | None:
+    """Seconds above 0, or -1, of a text like `10m`."""
+    if given is None:
+        return None
+    try:
+        seconds = parse_duration(float(given) if _is_number(given) else given)
+    except ValueError as error:
+        raise click.BadParameter(f'"{given}" {error}') from None
+    if seconds == 0:
+        raise click.BadParameter("0 would stop it as soon as it is ready; -1 lets it stay for good")
+    return seconds
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").replace(".", "", 1).isdecimal()
+
+
+@click.group("server")
+def command() -> None:
+    """Start, stop and look at managed servers.
+
+    A flow starts the servers that it needs by itself and stops them at its end. A server that was started here
+    stays, and every flow that asks for the same profile finds it warm.
+    """
+
+
+@command.command("start", short_help="Start a server, or find it, and leave it running.")
+@click.argument("profile", metavar="[PROFILE]", default="local")
+@click.option(
+    "--idle-timeout", callback=_idle_timeout, metavar="DURATION",
+    help="Stop it so long after its last user (10m, 2h); -1: never. [default: the profile's, else -1]",
+)  # fmt: skip
+@click.option("--offline", is_flag=True, help="Download nothing.")
+@json_option
+def start(profile: str, idle_timeout: float | None, offline: bool, as_json: bool) -> None:
+    """Start the server of PROFILE (a name or a path) and leave it running; find it where it runs already.
+
+    \b
+    Examples:
+      gptoss-flow server start
+      gptoss-flow server start demo --idle-timeout 10m
+      gptoss-flow run flows/hello.yaml --server main=demo      finds it
+    """
+    running, _ = asyncio.run(Servers.here().start(profile, _say, idle_timeout_s=idle_timeout, offline=offline))
+    shown = server_json(running)
+    click.echo(json.dumps(shown, indent=2) if as_json else draw_server(shown))
+
+
+@command.command("stop", short_help="Stop one, or all.")
+@click.argument("server", metavar="[PROFILE|ID]", required=False)
+@click.option("--all", "everyone", is_flag=True, help="Stop every managed server.")
+@json_option
+def stop(server: str | None, everyone: bool, as_json: bool) -> None:
+    """Stop a server, whoever uses it; the only one where none is named. What does not run is no error.
+
+    \b
+    Examples:
+      gptoss-flow server stop demo
+      gptoss-flow server stop --all
+    """
+    if everyone and server is not None:
+        raise click.UsageError("name a server or say --all, not both")
+    stopped = asyncio.run(_stop(server, everyone))
+    if as_json:
+        click.echo(json.dumps([server_json(each) for each in stopped], indent=2))
+    elif not stopped:
+        _say("no server runs" if server is None else f'no server of "{server}" runs')
+    else:
+        for each in stopped:
+            users = f", under {each.users} user{'s' if each.users > 1 else ''}" if each.users else ""
+            click.echo(one_line(f"stopped {each.record.name} (process {each.record.pid}{users})"))
+
+
+async def _stop(server: str | None, everyone: bool) -> list[Running]:
+    servers = Servers.here()
+    found = await servers.find(server)
+    if len(found) > 1 and server is None and not everyone:
+        raise Invalid(which_one(found))
+    await asyncio.gather(*(servers.stop(each) for each in found))
+    return found
+
+
+@command.command("status", short_help="Say how they are, with a timed sample completion.")
+@click.argument("server", metavar="[PROFILE|ID|URL]", required=False)
+@click.option(
+    "--prompt", default="1+1=", envvar="GPT_OSS_STATUS_PROMPT", show_default=True, help="What the sample asks."
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), default=8, envvar="GPT_OSS_STATUS_MAX_TOKENS", show_default=True,
+    help="How many tokens it generates.",
+)  # fmt: skip
+@json_option
+def status(server: str | None, prompt: str, max_tokens: int, as_json: bool) -> int:
+    """Say how servers are: health, model, slots, and a timed sample completion. Exit code 3 if one is down.
+
+    \b
+    Examples:
+      gptoss-flow server status
+      gptoss-flow server status demo --json
+      gptoss-flow server status http://127.0.0.1:8080
+    """
+    found = asyncio.run(Servers.here().status(server, prompt=prompt, max_tokens=max_tokens))
+    shown = [health_json(each) for each in found]
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+    elif shown:
+        click.echo("\n\n".join(draw_health(each) for each in shown))
+    if not found:
+        what = "no server" if server is None else f'no server of "{server}"'
+        start_it = "gptoss-flow server start" + (f" {server}" if server is not None else "")
+        raise Unavailable(f"{what} runs; start it with: {start_it}")
+    return int(ExitCode.OK if all(each.is_up for each in found) else ExitCode.UNAVAILABLE)
+
+
+@command.command("ps", short_help="List those that run.")
+@json_option
+def ps(as_json: bool) -> None:
+    """List the servers that run, those of running flows too.
+
+    USERS: processes that use it now. UNTIL: when it stops by itself.
+    """
+    shown = [server_json(running) for running in asyncio.run(Servers.here().find())]
+    click.echo(json.dumps(shown, indent=2) if as_json else draw_servers(shown))
+
+
+@command.command("logs", short_help="Print a server's own log.")
+@click.argument("server", metavar="[PROFILE|ID]", required=False)
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many, from the end."
+)
+@click.option("-f", "--follow", "is_followed", is_flag=True, help="Go on with what is added, until it ends.")
+def logs(server: str | None, lines: int, is_followed: bool) -> None:
+    """Print a server's own log, also of one that was started with `server start` and has ended since.
+
+    \b
+    Examples:
+      gptoss-flow server logs -n 20
+      gptoss-flow server logs demo -f
+    """
+    asyncio.run(_logs(server, lines, is_followed))
+
+
+async def _logs(server: str | None, lines: int, is_followed: bool) -> None:
+    path, running = await Servers.here().log(server)
+    reader = LogReader(path)
+    click.echo(for_terminal(reader.read_last(lines)), nl=False)
+    if is_followed:
+        async for text in follow(reader, running, SystemClock()):
+            click.echo(for_terminal(text), nl=False)
+        _say("the server has ended")
+
+
+def _say(line: str) -> None:
+    click.echo(one_line(line), err=True)

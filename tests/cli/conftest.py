@@ -1,0 +1,28 @@
+"""What the tests of several commands share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gptoss_flow.server.record import list_servers
+from gptoss_flow.server.verbs import stop_server
+from tests.cli.stand import Stand
+from tests.server.gguf_files import write_gguf
+from tests.server.world import is_dead
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    """What still runs at the end is stopped."""
+    project = Stand(tmp_path)
+    project.write("gptoss-flow.yaml", "version: 1\n")
+    write_gguf(project.folder / "small.gguf", "llama")
+    project.profile("small")
+    yield project
+    for record in list_servers(Path(project.environ["XDG_STATE_HOME"]) / "gptoss-flow"):
+        asyncio.run(stop_server(record))
+        assert is_dead(record.pid)
