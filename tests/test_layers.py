@@ -42,8 +42,15 @@ HOMES = {
 }
 """Each of these libraries is used in one room."""
 
-LAZY = {"cli/main.py", "cli/query.py", "server/embedded.py", "server/engines.py", "server/guardian.py"}
-"""Where a function may import: click's lazy commands, what a quick query can do without, the wheel that only some
+LAZY = {
+    "cli/main.py",
+    "cli/run.py",
+    "cli/query.py",
+    "server/embedded.py",
+    "server/engines.py",
+    "server/guardian.py",
+}
+"""Where a function may import: click's lazy commands and two that are quick to answer, the wheel that only some
 machines have, and the guardian, which starts in milliseconds because it loads next to nothing."""
 
 

@@ -18,6 +18,9 @@ from gptoss_flow.plan.plan import Plan
 from gptoss_flow.run.context import render
 from gptoss_flow.words import suggest
 
+SCRIPTED = "scripted:"
+"""What the name of a model begins with that answers from a file: `--model scripted:replies.yaml`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Given:

@@ -13,7 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from gptoss_flow import __version__
-from gptoss_flow.app.bind import BoundFlow, Given, bind_flow
+from gptoss_flow.app.bind import SCRIPTED, BoundFlow, Given, bind_flow
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.repository import describe_repository
 from gptoss_flow.errors import ExitCode, RecordError
@@ -31,7 +31,6 @@ from gptoss_flow.server.model import Machine
 from gptoss_flow.testing.scripted_model import ScriptedModels, read_script
 from gptoss_flow.tools import TOOLS
 
-SCRIPTED = "scripted:"
 SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
     signal.SIGTERM: ExitCode.TERMINATED,

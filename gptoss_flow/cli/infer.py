@@ -9,8 +9,9 @@ from typing import Literal
 
 import click
 
+from gptoss_flow.app.bind import SCRIPTED
 from gptoss_flow.app.infer import STEP, Question, infer
-from gptoss_flow.app.run import SCRIPTED, Finished
+from gptoss_flow.app.run import Finished
 from gptoss_flow.cli.options import json_option
 from gptoss_flow.cli.prompt_text import read_prompt
 from gptoss_flow.escape import for_terminal

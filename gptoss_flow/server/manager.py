@@ -78,8 +78,8 @@ class ManagedServer:
 
     async def ensure_ready(self) -> Endpoint:
         """Start it, or attach to it, or find it alive; many callers share one start. Raises `Unavailable`."""
-        while self._life is not None and not self._life.done() and self._order.done():
-            await asyncio.wait({self._life})
+        while self._life is not None and not self._life.done() and (self._order.done() or self._died.done()):
+            await asyncio.wait({self._life})  # this life is over, though its task has yet to end
         if self._life is None or self._life.done():
             loop = asyncio.get_running_loop()
             self._ready, self._order, self._died = loop.create_future(), loop.create_future(), loop.create_future()
