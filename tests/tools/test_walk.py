@@ -100,7 +100,8 @@ def test_names_are_taken_as_they_are(workspace: Path) -> None:
 def test_a_folder_that_may_not_be_listed_is_passed_over(workspace: Path) -> None:
     plant(workspace, {"closed/x": "", "open/x": ""})
     (workspace / "closed").chmod(0)
-    need("a user that is not root", found=not os.access(workspace / "closed", os.R_OK))
+    if os.access(workspace / "closed", os.R_OK):
+        pytest.skip("nothing is closed to root")  # no program that could be installed: never a failure
     try:
         assert listed(workspace).skipped == {"unreadable": 1}
     finally:

@@ -132,7 +132,8 @@ def test_what_is_not_there_or_below_a_file_says_so(call: Call, workspace: Path) 
 def test_a_file_that_may_not_be_read_says_so(call: Call, workspace: Path) -> None:
     plant(workspace, {"closed": "x"})
     (workspace / "closed").chmod(0)
-    need("a user that is not root", found=not os.access(workspace / "closed", os.R_OK))
+    if os.access(workspace / "closed", os.R_OK):
+        pytest.skip("nothing is closed to root")  # no program that could be installed: never a failure
     with pytest.raises(StepError, match="permission denied"):
         call("read_file", path="closed")
 
