@@ -5,12 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 _LINES = 10_000
 _ODD_SET = re.compile(r"\[[^]]*(?:\[|--|&&|~~|\|\|)")
 _DEEP_END = re.compile(r"/\*\*\s*$")
+_ENDS = {"(?:(?P<ps_d>/)|$)": "/?$", "(?P<ps_d>/)": "/$"}
+"""How a regular expression of pathspec ends that names all that is below a path, and one that names it alone."""
+
+
+class _Itself(GitIgnoreSpecPattern):
+    """A pattern that names a path itself, not what is below it.
+
+    Every folder on the way is asked for before what is in it, as git does: `!/x.*` takes back the folder x.py, and
+    says nothing of x.py/x.py, which *.py names again.
+    """
+
+    @classmethod
+    def pattern_to_regex(cls, pattern: Any) -> tuple[Any, bool | None]:
+        regex, include = super().pattern_to_regex(pattern)
+        if isinstance(regex, str):
+            for below, itself in _ENDS.items():
+                if regex.endswith(below):
+                    return regex.removesuffix(below) + itself, include
+        return regex, include
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +58,7 @@ def parse(lines: Iterable[str], parts: tuple[str, ...] = ()) -> Patterns | None:
 def _compiled(lines: Sequence[str]) -> GitIgnoreSpec | None:
     try:
         # The linear engine: a hostile tree brings its own ignore files.
-        spec = GitIgnoreSpec.from_lines(lines, backend="re2")
+        spec = GitIgnoreSpec.from_lines(lines, _Itself, backend="re2")
     except Exception:  # pathspec, re and re2 raise errors of their own that share no parent
         return None
     return spec if any(pattern.include is not None for pattern in spec.patterns) else None

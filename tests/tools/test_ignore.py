@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gptoss_flow.tools import ignore
@@ -40,6 +40,7 @@ def untracked(root: Path) -> set[str]:
     return set(out.split("\0")) - {""}
 
 
+@example({"x.py/x.py/a"}, {"": ["*.py", "!/x.*"]})
 @settings(max_examples=60, deadline=None)
 @given(st.sets(paths, min_size=1, max_size=8), st.dictionaries(st.sampled_from(["", "a/", "a/b/"]), lines))
 def test_a_tree_is_listed_as_git_would_add_it(files: set[str], ignores: dict[str, list[str]]) -> None:
