@@ -32,6 +32,7 @@ PRECEDENCE = (
     ExitCode.INTERRUPTED,
     ExitCode.TERMINATED,
     ExitCode.RECORD,
+    ExitCode.MISMATCH,  # of a replay, in which nothing else counts but bugs and signals
     ExitCode.INVALID,
     ExitCode.UNAVAILABLE,
     ExitCode.LIMITED,
@@ -48,14 +49,17 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mark:
-    """A place in a text: `line` and `column` count from 1; `source` is the path as the user gave it."""
+    """A place in a text: `line` and `column` count from 1; `source` is the path as the user gave it.
+
+    Line 0: `source` alone is the place, as of a value that an option gave.
+    """
 
     source: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.column}"
+        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,12 @@ class Unavailable(FlowError):
     """A model is missing or does not fit, a server could not start or died for good, a sandbox is missing."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+class Mismatch(FlowError):
+    """A replay asked for something else than its record, or was answered something else."""
+
+    exit_code = ExitCode.MISMATCH
 
 
 class RecordError(FlowError):

@@ -59,6 +59,30 @@ class RunStarted:
     """`0000000` outside a git repository."""
     branch: str
     dirty: bool
+    needs: dict[str, list[str]] = field(default_factory=dict)
+    """Step id to the steps that it needs: the graph, for whoever draws the record."""
+    final: list[str] = field(default_factory=list)
+    """The steps of `finally`."""
+    given: dict[str, Json] = field(default_factory=dict)
+    """What the user gave, as resume needs it: servers, workspace, set, model, only, from, against."""
+    redacted: bool = False
+    """Whether a secret was taken out of this record: it is not whole, and nothing may be repeated from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed:
+    """An interrupted or failed run goes on, in the same record."""
+
+    type: ClassVar[Literal["run_resumed"]] = "run_resumed"
+    boundary: ClassVar[bool] = True
+    version: str
+    """Of gptoss-flow."""
+    resumed_at: str
+    """ISO 8601, UTC."""
+    redo: list[str] = field(default_factory=list)
+    """Units that the user wants run again."""
+    assume_done: list[str] = field(default_factory=list)
+    """Interrupted `once` units that the user says have happened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +100,37 @@ class ServerChanged:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
     type: ClassVar[Literal["step_started"]] = "step_started"
-    boundary: ClassVar[bool] = False
     step: str
     """A step's id, or an item's: `each[3]`."""
     kind: str
     attempt: int = 1
     items: int | None = None
     """How many items a fan-out has; null for a step that is not one."""
+    values: dict[str, Json] = field(default_factory=dict)
+    """Of an item of a matrix, its cell; of an item of a mapping, its key."""
+    effect: str = ""
+    """`once`: where its end is not on record, nobody knows whether it happened. Tools' calls say it too."""
+
+    @property
+    def boundary(self) -> bool:
+        """As of a call: what must not happen twice is on stable storage before it begins."""
+        return self.effect == "once"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCut:
+    """A text was cut to a number of tokens (`truncate_tokens`): what a replay without a server needs to know."""
+
+    type: ClassVar[Literal["text_cut"]] = "text_cut"
+    boundary: ClassVar[bool] = False
+    step: str
+    server: str
+    text_sha256: str
+    """Of the whole text, in UTF-8."""
+    limit: int
+    """In tokens."""
+    chars: int
+    """How many characters of it those are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +144,14 @@ class PromptRendered:
     messages: list[dict[str, Json]]
     """What was asked, `{role, content}` each; in raw mode one of role `user`."""
     tokens: list[int]
+    """Empty where the messages were redacted: ids spell what they say."""
     params: dict[str, Json]
+    reasoning: str | None = None
+    """How long a Harmony model was asked to think."""
+    special: bool = False
+    """Raw mode: control tokens in the text were parsed as such."""
+    redacted: bool = False
+    """As in run_started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,22 +176,30 @@ class GenerationFinished:
     text: str
     reasoning: str
     tokens: list[int]
-    """The generated ids, as the server returned them."""
+    """The generated ids, as the server returned them; empty where the text was redacted."""
     finish_reason: str
     usage: dict[str, int]
     """prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens."""
     timings: dict[str, float]
     """Seconds end in `_s`, tokens a second in `_tps`: ttft_s, latency_s, queue_s, prefill_tps, decode_tps."""
+    redacted: bool = False
+    """As in run_started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolStarted:
     type: ClassVar[Literal["tool_started"]] = "tool_started"
-    boundary: ClassVar[bool] = False
     step: str
     call_id: str
     tool: str
     arguments: dict[str, Json]
+    effect: str = ""
+    """What a resumed run may do again: pure, idempotent, once."""
+
+    @property
+    def boundary(self) -> bool:
+        """What must not happen twice is on stable storage before it begins."""
+        return self.effect == "once"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +212,8 @@ class ToolFinished:
     result: Json = None
     error: str | None = None
     duration_s: float = 0.0
+    redacted: bool = False
+    """As in run_started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +226,30 @@ class StepRetried:
     attempts: int
     error: dict[str, Json]
     delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundFinished:
+    """A round of a `repeat` that was not the last."""
+
+    type: ClassVar[Literal["round_finished"]] = "round_finished"
+    boundary: ClassVar[bool] = False
+    step: str
+    round: int
+    output: Json
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FellBack:
+    """A step failed and its fallback runs in its place."""
+
+    type: ClassVar[Literal["fell_back"]] = "fell_back"
+    boundary: ClassVar[bool] = False
+    step: str
+    kind: str
+    """The fallback's."""
+    error: dict[str, Json]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +275,12 @@ class StepFinished:
     reason: str = ""
     duration_s: float = 0.0
     items: int | None = None
+    key: dict[str, str] = field(default_factory=dict)
+    """What decided the result, part by part: step, inputs, server, params, tool … each as a short hash."""
+    reused: str = ""
+    """The run that the result was taken from; empty where the step ran."""
+    redacted: bool = False
+    """As in run_started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,14 +299,18 @@ class RunFinished:
 
 Event = (
     RunStarted
+    | RunResumed
     | ServerChanged
     | StepStarted
+    | TextCut
     | PromptRendered
     | TokensArrived
     | GenerationFinished
     | ToolStarted
     | ToolFinished
     | StepRetried
+    | RoundFinished
+    | FellBack
     | Warned
     | StepFinished
     | RunFinished

@@ -38,6 +38,9 @@ class Sink(Protocol):
 
 Emit = Callable[[Event], None]
 
+Redact = Callable[[Event], Sequence[Event]]
+"""What is to be recorded and shown in place of an event: mostly itself, without secrets."""
+
 
 # --- servers ---------------------------------------------------------------------------------------------
 
@@ -63,6 +66,8 @@ class Endpoint:
     """True if it was already running."""
     request: Mapping[str, Json] = field(default_factory=dict)
     """The profile's default sampling parameters."""
+    api: Literal["llama.cpp", "chat_completions", "responses"] = "llama.cpp"
+    """How it is spoken to. By OpenAI's APIs, `model` is what it calls the model, and `context_tokens` may be 0."""
 
 
 class Server(Protocol):
@@ -126,6 +131,45 @@ class Completions(Protocol):
         """Stream a completion of a token array; waits for a free slot first. Closing the iterator cancels it."""
 
 
+# --- OpenAI's APIs, where a server that is not llama.cpp's is asked ---------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidEnd:
+    """What is known at the end of an answer."""
+
+    finish_reason: Literal["stop", "length"]
+    usage: Mapping[str, int]
+    timings: Mapping[str, float]
+    """llama.cpp's own, where it is what answers."""
+    sent: float
+    queued_s: float
+    called_a_tool: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One event of an answer. `arrived` is as in `Chunk`; the last event, and only that, has `end`."""
+
+    channel: Channel
+    text: str
+    arrived: float
+    end: SaidEnd | None = None
+
+
+class Conversations(Protocol):
+    """What `llama.openai_client.OpenAiClient` offers. Raises `StepError` (kinds server, model, timeout)."""
+
+    def converse(
+        self,
+        mode: Literal["raw", "chat"],
+        messages: Sequence[Message],
+        params: Mapping[str, Json],
+        reasoning: str | None = None,
+    ) -> AsyncIterator[Said]:
+        """Stream an answer; waits for a free slot first. Closing the iterator cancels it."""
+
+
 # --- models: what a prompt step asks -------------------------------------------------------------------------
 
 Mode = Literal["raw", "chat", "harmony", "auto"]
@@ -163,6 +207,8 @@ class RenderedPrompt:
     """As they will be sent: profile defaults, then the step's, then what the mode needs (stop tokens)."""
     step: str = ""
     """As in the request."""
+    reasoning: Literal["low", "medium", "high"] | None = None
+    """As in the request, where it is not in the tokens already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +259,9 @@ class Models(Protocol):
         Raises `Unavailable`.
         """
 
+    def identity(self, server: str) -> Mapping[str, str]:
+        """What of this server decides an answer, after `prepare`: hashes of `model` and load-time `profile`."""
+
     async def get(self, server: str) -> Model:
         """Waits until the server is ready."""
 
@@ -232,6 +281,8 @@ class ToolContext:
 
     workspace: Path
     readable: tuple[Path, ...] = ()
+    step: str = ""
+    """The step (or item) that calls."""
 
 
 class Tool(Protocol):
@@ -249,6 +300,10 @@ class Tool(Protocol):
 
     @property
     def effect(self) -> Literal["pure", "idempotent", "once"]: ...
+
+    @property
+    def code(self) -> str:
+        """What tells this version of the tool's code from others: a hash, or a version."""
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
         """Raises `StepError("tool", …)`; `arguments` have been checked against `parameters`."""

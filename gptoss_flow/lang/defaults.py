@@ -10,6 +10,9 @@ from gptoss_flow.steps import KINDS, kind_of
 from gptoss_flow.steps.base import CommonKeys
 
 COMMON = frozenset(field.alias or name for name, field in CommonKeys.model_fields.items())
+STEPS = ("steps", "finally")
+"""The keys of a flow that hold steps."""
+FALLBACK: Path = ("on_error", "fallback")
 
 
 def merge(under: Any, over: Any) -> Any:
@@ -19,42 +22,67 @@ def merge(under: Any, over: Any) -> Any:
     return over
 
 
-def _of_kind(defaults: dict[str, Any], kind: str) -> dict[str, Any]:
-    """A kind's defaults in a step's shape: common keys beside its body keys."""
-    given = defaults.get(kind)
-    if not isinstance(given, dict):
-        return {}
-    common = {key: value for key, value in given.items() if key in COMMON}
-    body = {key: value for key, value in given.items() if key not in COMMON}
-    if not body:
-        return common
-    return common | ({kind: body} if KINDS[kind].nested_body else body)
-
-
 def merge_defaults(data: Any) -> Any:
     """The flow's data with its defaults merged under every step; data of a wrong shape is left as it is."""
-    if not isinstance(data, dict):
-        return data
-    defaults, steps = data.get("defaults"), data.get("steps")
-    if not isinstance(defaults, dict) or not isinstance(steps, dict):
+    if not isinstance(data, dict) or not isinstance(defaults := data.get("defaults"), dict) or not defaults:
         return data
     common = {key: value for key, value in defaults.items() if key in COMMON}
-    merged = {}
-    for step_id, step in steps.items():
-        kind = kind_of(step)
-        merged[step_id] = merge(merge(common, _of_kind(defaults, kind)), step) if kind else step
-    return data | {"steps": merged}
+    bodies = {kind: _body(defaults.get(kind), kind) for kind in KINDS}
+    under = {kind: merge(common, _common(defaults.get(kind))) | bodies[kind] for kind in KINDS}
+    return data | {
+        part: {step_id: _merged(step, under, bodies) for step_id, step in data[part].items()}
+        for part in STEPS
+        if isinstance(data.get(part), dict)
+    }
+
+
+def _merged(step: Any, under: dict[str, Any], bodies: dict[str, Any]) -> Any:
+    kind = kind_of(step)
+    if kind is None:
+        return step
+    merged = merge(under[kind], step)
+    fallback = fallback_of(merged)
+    if (other := kind_of(fallback)) is None:
+        return merged
+    return merged | {"on_error": merged["on_error"] | {"fallback": merge(bodies[other], fallback)}}
+
+
+def _common(given: Any) -> dict[str, Any]:
+    """The common keys among a kind's defaults."""
+    return {key: value for key, value in given.items() if key in COMMON} if isinstance(given, dict) else {}
+
+
+def _body(given: Any, kind: str) -> dict[str, Any]:
+    """A kind's defaults for its body, in a step's shape."""
+    if not isinstance(given, dict):
+        return {}
+    body = {key: value for key, value in given.items() if key not in COMMON}
+    return {kind: body} if body and KINDS[kind].nested_body else body
+
+
+def fallback_of(step: Any) -> Any:
+    """The `fallback` of a step as written; None where it has none."""
+    on_error = step.get("on_error") if isinstance(step, dict) else None
+    return on_error.get("fallback") if isinstance(on_error, dict) else None
 
 
 def origin(merged: Any, has: Callable[[Path], bool], path: Path) -> Path:
     """Where the value at `path` of the merged data was written: in its step, or under `defaults`."""
-    if len(path) < 3 or path[0] != "steps" or has(path):
+    if len(path) < 3 or path[0] not in STEPS or has(path):
         return path
-    _, step_id, *rest = path
-    kind = kind_of(merged["steps"][step_id])
-    if kind is not None:
-        inner = rest[1:] if rest[0] == kind and KINDS[kind].nested_body else rest
-        for candidate in (("defaults", kind, *inner), ("defaults", *rest)):
-            if has(candidate):
-                return candidate
-    return path
+    part, step_id, *rest = path
+    step = merged[part][step_id]
+    found = _under_kind(kind_of(step), rest, has)
+    if found is None and tuple(rest[:2]) == FALLBACK and len(rest) > 2:
+        found = _under_kind(kind_of(fallback_of(step)), rest[2:], has)
+    if found is None and has(("defaults", *rest)):
+        found = ("defaults", *rest)
+    return found or path
+
+
+def _under_kind(kind: str | None, rest: list[str | int], has: Callable[[Path], bool]) -> Path | None:
+    if kind is None:
+        return None
+    inner = rest[1:] if rest[0] == kind and KINDS[kind].nested_body else rest
+    path = ("defaults", kind, *inner)
+    return path if has(path) else None

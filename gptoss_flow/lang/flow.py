@@ -6,18 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from gptoss_flow.fields import FlowName, Identifier, Strict
+from gptoss_flow.fields import Duration, FlowName, Identifier, Strict
 from gptoss_flow.lang.inputs import Input
 from gptoss_flow.steps import Step
 from gptoss_flow.steps.base import CommonKeys
 from gptoss_flow.steps.prompt import PromptDefaults
 
 
-class ToolDefaults(CommonKeys):
-    """What `defaults.tool` may set."""
+class ArgumentDefaults(CommonKeys):
+    """What `defaults.tool` and `defaults.flow` may set."""
 
     with_: Annotated[dict[str, Any], Field(alias="with", default_factory=dict)]
-    """Arguments that every tool step is given."""
+    """Arguments, or inputs, that every such step is given."""
 
 
 class Defaults(CommonKeys):
@@ -25,8 +25,10 @@ class Defaults(CommonKeys):
 
     prompt: PromptDefaults | None = None
     """For every prompt step."""
-    tool: ToolDefaults | None = None
+    tool: ArgumentDefaults | None = None
     """For every tool step."""
+    flow: ArgumentDefaults | None = None
+    """For every flow step."""
     set: CommonKeys | None = None
     """For every set step."""
     check: CommonKeys | None = None
@@ -38,6 +40,50 @@ EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 InlineProfile = dict[str, Any]
 """A profile that only this flow uses; checked by `lang.profiles` once its expressions have values."""
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class LimitKeys(Strict):
+    """What bounds the whole run: the limit that ends it is named, with exit code 4."""
+
+    tokens: Count | None = None
+    """Prompt tokens computed plus tokens generated."""
+    time: Annotated[Duration, Field(gt=0)] | None = None
+    """Wall time."""
+    concurrency: Count | None = None
+    """How many steps and items run at once."""
+    tool_calls: Annotated[int, Field(ge=0)] | None = None
+    """Calls of tools, by steps and by models."""
+    fail_fast: bool = False
+    """The first failure that nothing handles stops the run."""
+
+
+class RecordKeys(Strict):
+    """Where logs of runs are kept."""
+
+    dir: Annotated[str, Field(min_length=1)]
+    """The folder for a readable log of each run, by date, relative to the caller's; --record means `docs/logs`."""
+
+
+class Permissions(Strict):
+    """Which calls of tools a model may make, by tool and argument pattern."""
+
+    allow: list[str] = []
+    """Calls that are made."""
+    ask: list[str] = []
+    """Calls that a person at the terminal decides; without one they are denied."""
+    deny: list[str] = []
+    """Calls that are refused."""
+
+
+class ToolServer(Strict):
+    """An MCP server: its tools are called `name.tool`."""
+
+    command: Annotated[list[str], Field(min_length=1)] | None = None
+    """The command line of one that is started and spoken to over standard input and output."""
+    url: str | None = None
+    """The address of one that is spoken to over HTTP."""
 
 
 class Flow(Strict):
@@ -55,13 +101,25 @@ class Flow(Strict):
     """Values computed once, from inputs, env, flow, run and earlier vars."""
     env: list[EnvName] = []
     """Names of environment variables that expressions may read as `env.NAME`."""
+    secrets: list[EnvName] = []
+    """Names of environment variables that a tool's arguments may read as `secrets.NAME`, and nothing else."""
     servers: dict[Identifier, str | InlineProfile] = {}
     """Names for this flow: each a profile's name, a path, or an inline profile."""
     defaults: Defaults = Defaults()
     """What every step, or every step of a kind, shares; the step wins."""
+    limits: LimitKeys = LimitKeys()
+    """What bounds the whole run."""
+    record: RecordKeys | None = None
+    """Where a readable log of each run is kept, beside its record."""
     workspace: str | None = None
     """The root for file tools, relative to the flow's folder; the default is the caller's folder."""
+    permissions: Permissions = Permissions()
+    """Which calls of tools models may make."""
+    tool_servers: dict[Identifier, ToolServer] = {}
+    """MCP servers whose tools this flow may use."""
     steps: Annotated[dict[Identifier, Step], Field(min_length=1)]
     """The steps by id. Order comes from references and `needs`; the file's order breaks ties."""
+    finally_: Annotated[dict[Identifier, Step], Field(alias="finally")] = {}
+    """Steps that run last, after success, failure and interruption alike; they see `run.status`."""
     outputs: dict[Identifier, Any] = {}
     """What the run prints; the default is the last step's output."""

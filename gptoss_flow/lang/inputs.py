@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,8 @@ from gptoss_flow.errors import Invalid
 from gptoss_flow.events import Json
 from gptoss_flow.fields import Strict, json_text
 from gptoss_flow.lang.document import parse_document
+from gptoss_flow.refs.errors import Refused
+from gptoss_flow.refs.text_filters import compile_pattern
 from gptoss_flow.words import suggest
 
 InputType = Literal["string", "integer", "number", "boolean", "array", "object", "path"]
@@ -79,7 +82,7 @@ class Input(Strict):
     def faults(self, value: Json) -> list[str]:
         """What is wrong with a value, one sentence each; nothing where it is allowed."""
         try:
-            validator = jsonschema.Draft202012Validator(self.json_schema())
+            validator = _Validator(self.json_schema())
             return [_said(error) for error in validator.iter_errors(value)]
         except jsonschema.SchemaError as error:
             return [f"cannot be checked: its declaration is no JSON Schema ({error.message})"]
@@ -90,7 +93,33 @@ class Input(Strict):
             jsonschema.Draft202012Validator.check_schema(self.json_schema())
         except jsonschema.SchemaError as error:
             return f"is no JSON Schema: {error.message}"
-        return None
+        return next(_misused(self.json_schema()), None)
+
+
+_REFUSED = ("$ref", "$dynamicRef", "patternProperties", "unevaluatedProperties", "unevaluatedItems")
+"""What could make a check run for ever, or read a file or an address."""
+
+
+def _misused(schema: Json) -> Iterator[str]:
+    """What JSON Schema allows in a declaration and we do not, at any depth."""
+    if isinstance(schema, dict):
+        yield from (f'cannot use "{word}"' for word in _REFUSED if word in schema)
+        if isinstance(pattern := schema.get("pattern"), str):
+            try:
+                compile_pattern(pattern)
+            except Refused as error:
+                yield str(error)
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _misused(inner)
+
+
+def _pattern(_: Any, pattern: str, value: Json, __: Any) -> Iterator[jsonschema.ValidationError]:
+    """JSON Schema's `pattern` in linear time: Python's own engine can take for ever."""
+    if isinstance(value, str) and compile_pattern(pattern).search(value) is None:
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
 def _said(error: jsonschema.ValidationError) -> str:
@@ -154,8 +183,9 @@ def bind(
         value = given.get(name, declaration.default)
         found = declaration.faults(value) if name in given or value is not None else []
         if declaration.type == "path" and not found and isinstance(value, str):
-            path = folder / Path(value).expanduser()
-            if declaration.must_exist and not path.exists():
+            # The functions of os.path raise neither for an unknown user nor for a name that is too long.
+            path = folder / os.path.expanduser(value)  # noqa: PTH111
+            if declaration.must_exist and not os.path.exists(path):  # noqa: PTH110
                 found = [f'"{value}" does not exist in {folder}']
         faults += [f'input "{name}": {fault}' for fault in found]
         values[name] = value

@@ -25,6 +25,9 @@ _STEPS = ("steps", "finally")
 _NAMED = {"steps": "step", "finally": "step", "inputs": "input", "servers": "server"}
 """Mappings whose keys are names, and what a message calls what they name."""
 
+MAX_FAULTS = 1000
+"""So many of pydantic's complaints are looked at: there may be several of one value, and millions in all."""
+
 _VERBS = ("is ", "has ", "must ", "needs ", "takes ", "cannot ", "may ")
 
 
@@ -58,7 +61,7 @@ def problems_of(
     `model` is what `data` was validated against; `value` and `key` say where the value at a path and its key are
     written, as `Marks` does.
     """
-    faults = [_Fault(e, _place(e, data)) for e in error.errors(include_url=False)]
+    faults = [_Fault(e, _place(e, data)) for e in error.errors(include_url=False)[:MAX_FAULTS]]
     found = list(_Finder(data, model, value, key).all(faults))
     # A wrong key of `defaults` is found in every step that it was merged into.
     once: dict[tuple[Mark, str], _Found] = {}

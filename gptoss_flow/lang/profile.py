@@ -20,9 +20,11 @@ from gptoss_flow.sampling import Params
 DEFAULT_CONTEXT_TOKENS = 4096
 """What one request may use where a profile gives neither `context` nor `context_total`."""
 
-REQUEST_TIME = frozenset({"name", "description", "request", "warmup", "idle_timeout", "start_timeout", "restart"})
-"""The keys that two users of one process may differ in; `lora` scales too. Every other key is load-time: a profile
-with another value needs another process."""
+REQUEST_TIME = frozenset(
+    {"name", "description", "request", "warmup", "keepalive", "idle_timeout", "start_timeout", "restart"}
+)
+"""The keys that two users of one process may differ in; `lora` scales and `log.file` too. Every other key is
+load-time: a profile with another value needs another process."""
 
 MODEL_PINS = ("sha256", "size")
 """The keys of `model` that say which file a download must be."""
@@ -105,6 +107,11 @@ def _positive_or_auto(value: Any) -> Any:
     if seconds <= 0:
         raise PydanticCustomError("duration", "must be auto or a duration above 0, like 90s or 5m")
     return seconds
+
+
+def _keepalive(value: Any) -> Any:
+    """`0` and `1s` mean the mapping that says only how often."""
+    return {"every": value} if isinstance(value, int | float | str) and not isinstance(value, bool) else value
 
 
 def _allow_null(schema: dict[str, Any]) -> None:
@@ -190,6 +197,22 @@ class Warmup(Layered):
     """What is asked."""
     max_tokens: Tokens = 8
     """How many tokens each generates."""
+    force: bool = False
+    """Run them, too, when a server is found that runs already and that nobody else uses."""
+
+
+class Keepalive(Layered):
+    """Touches an idle server's model now and then, so that it stays quick to reach; ends with the server.
+
+    A touch costs no prompt its place in a slot, and none happens while requests run.
+    """
+
+    every: Annotated[Duration, Field(ge=0)] = 0.0
+    """How often; 0 is not at all."""
+    max_tokens: Tokens = 1
+    """How many tokens each touch generates."""
+    pid_file: Text | None = None
+    """A file for the number of the process that does it; that process keeps the server, which ends with it."""
 
 
 class Listen(Layered):
@@ -217,6 +240,8 @@ class Log(Layered):
     """How much the server writes."""
     max_bytes: Size = 16 * 2**20
     """The log is cut at this size."""
+    file: Text | None = None
+    """Where it is written instead."""
 
 
 class Lora(Strict):
@@ -239,6 +264,11 @@ class Rope(Layered):
     """RoPE's base frequency; the default is the model's."""
     freq_scale: Annotated[float, Field(gt=0)] | None = None
     """RoPE's frequency factor."""
+
+    @property
+    def stretches(self) -> bool:
+        """Whether a request may use more than the model was trained for."""
+        return self.scaling in ("linear", "yarn") or bool(self.scale or self.freq_scale or self.freq_base)
 
 
 class Speculative(Layered):
@@ -269,6 +299,11 @@ class Profile(Layered):
     """The llama-server to run: a path or a name; default: `$LLAMA_SERVER`, the PATH, the usual build folders."""
     url: Annotated[str, AfterValidator(_url)] | None = None
     """The address of a server that somebody else runs; it is never started, stopped or signalled."""
+    api: Literal["llama.cpp", "chat_completions", "responses"] = "llama.cpp"
+    """How the server at `url` is spoken to: as llama.cpp's own, or by an API of OpenAI's (LM Studio, Ollama …).
+    By those, `model.id` is sent as the model, and what needs tokens cannot be done."""
+    build: Text | None = None
+    """The build of llama.cpp that the server at `url` must be, by its beginning: `b11434`."""
     api_key: Annotated[str, AfterValidator(_api_key)] = "auto"
     """`auto` (a random one for each server, none for an external one), `none`, `env:NAME` or `file:PATH`."""
     listen: Listen = Listen()
@@ -327,6 +362,10 @@ class Profile(Layered):
     """Default sampling parameters of every request; a step's `params` win."""
     warmup: Warmup = Warmup()
     """Completions before the server counts as ready."""
+    keepalive: Annotated[
+        Keepalive, BeforeValidator(_keepalive, json_schema_input_type=Keepalive | float | str)
+    ] = Keepalive()
+    """Touches of an idle server; `1s` is short for `{every: 1s}`, 0 is none."""
     idle_timeout: Duration = 0.0
     """How long the server stays after its last user: 0 not at all, -1 for good."""
     start_timeout: Annotated[
@@ -375,6 +414,7 @@ class Profile(Layered):
         data["context_total"] = self.context_of_all_slots
         data["model"] = self.model.model_dump(mode="json", exclude_none=True, include={"alias", "id"})
         data["lora"] = [adapter.path for adapter in self.lora]
+        data["log"].pop("file", None)
         return data
 
 

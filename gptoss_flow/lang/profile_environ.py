@@ -57,6 +57,10 @@ def _number(text: str) -> Any:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else text
 
 
+def _seconds(text: str) -> Any:
+    return float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+", text) else text
+
+
 _SWITCHES = {
     "1": True,
     "true": True,
@@ -137,6 +141,11 @@ OVERRIDES: tuple[Override, ...] = (
     Override("GPT_OSS_WARMUP_COUNT", ("warmup", "count"), _number, _FROM_0),
     Override("GPT_OSS_WARMUP_PROMPT", ("warmup", "prompt"), str, "a text"),
     Override("GPT_OSS_WARMUP_MAX_TOKENS", ("warmup", "max_tokens"), _number, _ABOVE_0),
+    Override("GPT_OSS_FORCE_WARMUP", ("warmup", "force"), _switch, _ON_OFF),
+    Override("GPT_OSS_KEEPALIVE_SECS", ("keepalive", "every"), _seconds, "seconds like 1 or 0.5, or 0 for none"),
+    Override("GPT_OSS_KEEPALIVE_MAX_TOKENS", ("keepalive", "max_tokens"), _number, _ABOVE_0),
+    Override("GPT_OSS_KEEPALIVE_PID_FILE", ("keepalive", "pid_file"), _full_path, "a file"),
+    Override("GPT_OSS_LOG", ("log", "file"), _full_path, "a file"),
 )  # fmt: skip
 """The variables, in the order in which they are laid over a profile. An empty one counts as not set.
 

@@ -44,6 +44,8 @@ _PATHS: tuple[tuple[str, ...], ...] = (
     ("speculative", "model"),
     ("chat_template_file",),
     ("slots_dir",),
+    ("log", "file"),
+    ("keepalive", "pid_file"),
 )
 """Keys whose value is a path, relative to the file that says it. Besides: `lora`, `binary`, `api_key`."""
 
@@ -126,6 +128,23 @@ def with_full_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return copy
 
 
+def relative_paths(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """The paths of files in a file's checked `data` that are relative to it, each with the key that says it."""
+    here, elsewhere = (with_full_paths(data, Path(folder)) for folder in ("/here", "/elsewhere"))
+    yield from _differing(data, here, elsewhere, ())
+
+
+def _differing(data: Any, one: Any, other: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(data, Mapping):
+        for key in data:
+            yield from _differing(data[key], one[key], other[key], (*path, key))
+    elif isinstance(data, list):
+        for number, item in enumerate(data):
+            yield from _differing(item, one[number], other[number], (*path, number))
+    elif one != other:
+        yield path, str(data)
+
+
 def lay_over(
     data: dict[str, Any],
     origins: dict[KeyPath, Origin],
@@ -146,6 +165,7 @@ def lay_over(
                 below = data[key] = {}
             lay_over(below, origins, value, source, here)
         else:
+            _forget(origins, here)
             data[key] = value
             origins[here] = source.value(here) if isinstance(source, Written) else source
 
@@ -188,6 +208,9 @@ def _excluded(over: Mapping[str, Any], path: KeyPath) -> Iterator[str]:
 
 def _remove(data: dict[str, Any], origins: dict[KeyPath, Origin], path: KeyPath, key: str) -> None:
     data.pop(key, None)
-    here = (*path, key)
+    _forget(origins, (*path, key))
+
+
+def _forget(origins: dict[KeyPath, Origin], here: KeyPath) -> None:
     for known in [known for known in origins if known[: len(here)] == here]:
         del origins[known]

@@ -53,6 +53,15 @@ def contradictions(profile: Profile) -> Iterator[Contradiction]:
         yield Contradiction(("engine",), "engine external needs a url", "add url: http://host:port")
     if profile.engine not in ("external", "auto") and profile.url is not None:
         yield Contradiction(("url",), f"a url needs engine external, not {profile.engine}", "remove one of them")
+    for key in ("api", "build"):
+        if key in profile.model_fields_set and profile.url is None:
+            yield Contradiction(
+                (key,), f"{key} is for a server that somebody else runs", "add url: http://host:port, or remove it"
+            )
+    if profile.build is not None and profile.api != "llama.cpp":
+        yield Contradiction(
+            ("build",), f"a server that is asked by {profile.api} does not tell its build", "remove one of them"
+        )
     if profile.engine == "embedded" and profile.binary is not None:
         yield Contradiction(("binary",), "engine embedded has no binary", "remove one of them")
     if profile.api_key == "none" and not _is_loopback(profile.listen.host):

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from gptoss_flow.errors import Invalid, Mark, Problem
 from gptoss_flow.lang.document import Document, read_document
+from gptoss_flow.lang.elsewhere import NO_SOURCES, Sources, is_path
 from gptoss_flow.lang.profile import FILE_KEYS, Profile
 from gptoss_flow.lang.profile_environ import lay_environ
 from gptoss_flow.lang.profile_layers import (
@@ -24,10 +25,12 @@ from gptoss_flow.lang.profile_layers import (
     Written,
     check,
     lay_over,
+    relative_paths,
     with_full_paths,
 )
-from gptoss_flow.lang.profile_places import SUFFIXES, SearchPath
+from gptoss_flow.lang.profile_places import SearchPath
 from gptoss_flow.lang.profile_rules import contradictions
+from gptoss_flow.lang.sources import Source, redacted
 
 MAX_DEPTH = 32
 MAX_ALTERNATIVES = 16
@@ -46,7 +49,7 @@ class ResolvedProfile:
     origins: Mapping[KeyPath, Origin] = field(default_factory=dict)
     """Where each value comes from, a place in a file or an environment variable; what is not here is a default."""
     chain: tuple[str, ...] = ()
-    """The files that were merged, in order."""
+    """The files that were merged, in order; one from elsewhere with its pin."""
     fallbacks: tuple[ResolvedProfile, ...] = ()
     """The other alternatives, where one of the files says `first_of`: `profile` is the first alternative."""
 
@@ -72,15 +75,17 @@ def resolve_profile(
     path: KeyPath = (),
     needs_model: bool = True,
     environ: Mapping[str, str] = NO_ENVIRON,
+    sources: Sources = NO_SOURCES,
 ) -> ResolvedProfile:
     """The profile that a name, a path or an inline mapping means. Raises `Invalid` with every problem of a file.
 
     `document` and `path` say where `ref` is written: in a flow, `("servers", name)`; a name in an inline profile
     then means another of the flow's servers first. Relative paths are relative to `base_dir`. A profile that names
     no model is refused unless `needs_model` is false: `base` is one, fit to be shown but not to be run. The
-    variables of `environ` change what shipped profiles say (see `lang.profile_environ`).
+    variables of `environ` change what shipped profiles say (see `lang.profile_environ`). What lies elsewhere is
+    read through `sources`, which raises `Unavailable` where it cannot be had.
     """
-    return _Resolver(places, base_dir, document, environ).resolve(ref, path, needs_model)
+    return _Resolver(places, base_dir, document, environ, sources).resolve(ref, path, needs_model)
 
 
 def external_profile(url: str, name: str = "external") -> ResolvedProfile:
@@ -92,17 +97,36 @@ def external_profile(url: str, name: str = "external") -> ResolvedProfile:
         raise Invalid(Problem(None, f'"{url}" {said}')) from None
 
 
-def list_profiles(places: SearchPath) -> list[tuple[str, Path, str]]:
-    """Name, file and description of every profile that can be found; a broken one says so as its description."""
-    listed = []
-    for name, path in places.names().items():
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownProfile:
+    """A profile that can be found by its name."""
+
+    name: str
+    path: Path
+    description: str
+    """Of a broken one, what is wrong."""
+    owner: str
+    """Whose it is, see `SearchPath.owners`."""
+    hidden_by: Path | None
+    """The file that its name means instead, because it is found first."""
+
+
+def list_profiles(places: SearchPath) -> list[KnownProfile]:
+    """Every profile on the search path, by name, those that others hide behind them."""
+    names, listed = places.names(), []
+    for path in places.files():
         try:
             data = read_document(path, _shown(path)).data
-            description = data.get("description") or "" if isinstance(data, dict) else ""
+            description = data.get("description") or "" if isinstance(data, dict) else "is no mapping"
         except Invalid as error:
             description = f"cannot be read: {error.problems[0].message}"
-        listed.append((name, path, str(description)))
-    return listed
+        first, owner = names[path.stem], places.owners.get(path.parent, "")
+        hidden_by = None if first == path else first
+        listed.append(
+            KnownProfile(name=path.stem, path=path, description=str(description), owner=owner, hidden_by=hidden_by)
+        )
+    order = list(names)
+    return sorted(listed, key=lambda known: order.index(known.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +139,21 @@ class _Edge:
 
 
 _Chain = tuple[Layer, ...]
+_Home = Path | Source
+"""Where a profile is written: a folder of this machine, or a file elsewhere."""
 
 
 class _Resolver:
     def __init__(
-        self, places: SearchPath, base_dir: Path, flow: Document | None, environ: Mapping[str, str]
+        self,
+        places: SearchPath,
+        base_dir: Path,
+        flow: Document | None,
+        environ: Mapping[str, str],
+        sources: Sources,
     ) -> None:
         self.places = places
+        self.sources = sources
         self.base_dir = base_dir.absolute()
         self.flow = flow
         self.environ = environ
@@ -151,14 +183,20 @@ class _Resolver:
         return replace(first, fallbacks=tuple(others))
 
     def _follow(
-        self, ref: str, mark: Mark | None, folder: Path, origin: str, edges: tuple[_Edge, ...], *, inline: bool
+        self, ref: str, mark: Mark | None, home: _Home, origin: str, edges: tuple[_Edge, ...], *, inline: bool
     ) -> list[_Chain]:
         """The chains of the profile that `ref` means to whoever wrote it at `mark`."""
+        if source := self.sources.named(ref, mark, None if isinstance(home, Path) else home):
+            return self._fetched(source, mark, edges)
         if "://" in ref:
-            raise Invalid(Problem(mark, f'"{ref}" is not a profile', f"for a server write {{url: {ref}}}"))
-        if "/" in ref or ref.endswith(SUFFIXES):
-            target = folder / os.path.expanduser(ref)  # noqa: PTH111  # Path.expanduser raises on an unknown user
-            if not target.exists():
+            advice = "a profile elsewhere ends with .yaml"
+            shown = redacted(ref)
+            if ref.startswith(("http://", "https://")):
+                advice = f"for a server write {{url: {shown}}}; {advice}"
+            raise Invalid(Problem(mark, f'"{shown}" is not a profile', advice))
+        if is_path(ref) and isinstance(home, Path):
+            target = home / os.path.expanduser(ref)  # noqa: PTH111  # Path.expanduser raises on an unknown user
+            if not os.path.exists(target):  # noqa: PTH110  # Path.exists raises for a name that is too long
                 raise Invalid(Problem(mark, f"there is no profile {ref}", f"looked for {_shown(target)}"))
             return self._file(target, edges)
         servers = (
@@ -203,12 +241,21 @@ class _Resolver:
         if identity in self.known:
             return self.known[identity]
         document = read_document(path, _shown(path))
+        return self._read(identity, path.stem, document, path.absolute().parent, edges)
+
+    def _fetched(self, source: Source, mark: Mark | None, edges: tuple[_Edge, ...]) -> list[_Chain]:
+        document, pinned = self.sources.read(source, mark)
+        identity = str(pinned)
+        self._check_edges(identity, source.stem, edges)
+        return self.known.get(identity) or self._read(identity, source.stem, document, source, edges)
+
+    def _read(
+        self, identity: str, stem: str, document: Document, home: _Home, edges: tuple[_Edge, ...]
+    ) -> list[_Chain]:
         if not isinstance(document.data, dict):
             raise Invalid(Problem(document.marks.value(()), "a profile is a mapping", "write keys and values"))
-        name = str(document.data.get("name") or path.stem)
-        chains = self._expand(
-            identity, name, document.source, document.data, Written(document), path.absolute().parent, edges
-        )
+        name = str(document.data.get("name") or stem)
+        chains = self._expand(identity, name, document.source, document.data, Written(document), home, edges)
         self.known[identity] = chains
         return chains
 
@@ -228,17 +275,22 @@ class _Resolver:
         source: str,
         data: Mapping[str, Any],
         written: Written,
-        folder: Path,
+        home: _Home,
         edges: tuple[_Edge, ...],
     ) -> list[_Chain]:
         """The chains that end in this layer: one for each combination of alternatives below it."""
         checked = check(data, written)
-        layer = Layer(identity, name, source, with_full_paths(data, folder), written)
+        if isinstance(home, Path):
+            data = with_full_paths(data, home)
+        else:
+            _refuse_relative_paths(data, written)
+            data = with_full_paths(data, Path("/"))
+        layer = Layer(identity, name, source, data, written)
         inline = written.document is self.flow
 
         def follow(ref: str, path: KeyPath) -> list[_Chain]:
             mark = written.value(path)
-            return self._follow(ref, mark, folder, identity, (*edges, _Edge(identity, name, mark)), inline=inline)
+            return self._follow(ref, mark, home, identity, (*edges, _Edge(identity, name, mark)), inline=inline)
 
         if isinstance(checked.extends, str):
             stages = [follow(checked.extends, ("extends",))]
@@ -254,6 +306,19 @@ class _Resolver:
                 Problem(written.value(), f"first_of adds up to more than {MAX_ALTERNATIVES} alternatives")
             )
         return chains
+
+
+def _refuse_relative_paths(data: Mapping[str, Any], written: Written) -> None:
+    problems = [
+        Problem(
+            written.value(path),
+            f"{'.'.join(map(str, path))}: {text} is relative, and a profile from elsewhere lies in no folder",
+            "write a path that starts with / or ~" + ("" if path[0] != "model" else ", or model.url, pypi or hf"),
+        )
+        for path, text in relative_paths(data)
+    ]
+    if problems:
+        raise Invalid(*problems)
 
 
 def _joined(*parts: _Chain) -> _Chain:

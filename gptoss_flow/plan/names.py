@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gptoss_flow.refs import Reference
@@ -11,9 +11,15 @@ from gptoss_flow.steps import KINDS, kind_of
 from gptoss_flow.words import suggest
 
 RUN = ("id", "dir", "started_at")
+FINAL_RUN = (*RUN, "status")
 FLOW = ("name", "dir")
+ERROR = ("kind", "message", "attempts", "at")
 EVERY_STEP = ("output", "outcome", "error")
 END_FIELDS = frozenset({"outcome", "error"})
+
+FOREACH_LOOP = ("index", "index0", "length", "key", "first", "last")
+MATRIX_LOOP = ("index", "index0", "length", "first", "last")
+REPEAT_LOOP = MATRIX_LOOP
 
 Known = Mapping[str, Iterable[str] | None]
 """The names in scope, each with the attributes it has; None where that is not known before the run."""
@@ -26,22 +32,32 @@ class Names:
     inputs: tuple[str, ...]
     vars: tuple[str, ...]
     env: tuple[str, ...]
+    secrets: tuple[str, ...]
     steps: Mapping[str, str | None]
     """Step id to kind; None where that can't be told."""
+    finals: frozenset[str]
+    """The steps of `finally` among them."""
+    outputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What `output` has, of those steps of which it is known."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Names:
-        def keys(name: str) -> tuple[str, ...]:
+        def mapping(name: str) -> dict[str, Any]:
             part = data.get(name)
-            return tuple(part) if isinstance(part, dict) else ()
+            return part if isinstance(part, dict) else {}
 
-        env = data.get("env")
-        steps = data.get("steps")
+        def words(name: str) -> tuple[str, ...]:
+            part = data.get(name)
+            return tuple(word for word in part if isinstance(word, str)) if isinstance(part, list) else ()
+
+        steps, finals = mapping("steps"), mapping("finally")
         return cls(
-            keys("inputs"),
-            keys("vars"),
-            tuple(name for name in env if isinstance(name, str)) if isinstance(env, list) else (),
-            {key: kind_of(step) for key, step in steps.items()} if isinstance(steps, dict) else {},
+            inputs=tuple(mapping("inputs")),
+            vars=tuple(mapping("vars")),
+            env=words("env"),
+            secrets=words("secrets"),
+            steps={key: kind_of(step) for key, step in {**finals, **steps}.items()},
+            finals=frozenset(finals.keys() - steps.keys()),
         )
 
     def for_vars(self, before: Iterable[str]) -> Known:
@@ -50,20 +66,20 @@ class Names:
     def for_servers(self) -> Known:
         return {"inputs": self.inputs, "vars": self.vars, "env": self.env}
 
-    def for_outputs(self) -> Known:
-        return {**self.for_vars(self.vars), "steps": None}
+    def for_steps(self, *, final: bool) -> Known:
+        """What every value of a step may use; and, where it is no final one, every output of the flow."""
+        return {**self.for_vars(self.vars), "steps": None, **({"run": FINAL_RUN} if final else {})}
 
-    def for_step(self, step: Any, *, in_item: bool) -> Known:
-        """Of a step's body; `in_item` for what is rendered for each item of a `foreach`."""
-        known = dict(self.for_outputs())
-        if in_item and isinstance(step, dict) and "foreach" in step:
-            item = step.get("as", "item")
-            known |= {item if isinstance(item, str) else "item": None, "loop": LOOP}
-        return known
+    def fault(
+        self, reference: Reference, known: Known, *, inside: str | None, secrets: bool = False
+    ) -> tuple[str, str] | None:
+        """What is wrong with a reference: message and hint.
 
-    def fault(self, reference: Reference, known: Known, *, inside: str | None) -> tuple[str, str] | None:
-        """What is wrong with a reference: message and hint. `inside` is the step that it stands in."""
+        `inside` is the step that it stands in; `secrets`: it stands where these may be read.
+        """
         root, path = reference.root, reference.path
+        if root == "secrets":
+            return self._secret_fault(path, secrets)
         if root not in known:
             return self._unknown(root, known)
         if not path:
@@ -72,15 +88,48 @@ class Names:
             return self._step_fault(path, inside)
         allowed = known[root]
         if allowed is not None and path[0] not in (names := tuple(allowed)):
-            word = {"inputs": "an input", "vars": "one of vars", "env": "listed under env"}.get(root, f"in {root}")
-            return f'"{root}.{path[0]}" is not {word}', suggest(path[0], names) if names else "the flow has none"
+            return self._no_attribute(root, path[0], names)
+        return None
+
+    def _no_attribute(self, root: str, name: str, names: tuple[str, ...]) -> tuple[str, str]:
+        said = f'"{root}.{name}"'
+        if root == "run" and name == "status":
+            return f"{said} is known only in finally", "a step's own end is steps.<id>.outcome"
+        if root == "vars" and name in self.vars:
+            return f"{said} is not known yet", "a var may use those above it"
+        word = {
+            "inputs": "an input",
+            "vars": "one of vars",
+            "env": "listed under env",
+            "matrix": "an axis of this matrix",
+        }.get(root, f"in {root}")
+        return f"{said} is not {word}", suggest(name, names) if names else "the flow has none"
+
+    def _secret_fault(self, path: tuple[str, ...], allowed: bool) -> tuple[str, str] | None:
+        if not allowed:
+            return (
+                '"secrets" can be used only in what a tool step is given',
+                'write it in the tool\'s "with" or "env"',
+            )
+        if not path:
+            return '"secrets" stands only before a name', "write secrets.NAME"
+        if path[0] not in self.secrets:
+            listed = suggest(path[0], self.secrets) if self.secrets else f"add secrets: [{path[0]}]"
+            return f'"secrets.{path[0]}" is not listed under secrets', listed
         return None
 
     def _unknown(self, root: str, known: Known) -> tuple[str, str]:
+        places = {
+            "item": "in a step with foreach",
+            "loop": "in a step with foreach, matrix or repeat",
+            "matrix": "in a step with matrix",
+            "output": 'in "expect" and "until"',
+            "error": "in a fallback",
+        }
         if root == "steps":
             return '"steps" can\'t be used here', f"allowed: {', '.join(known)}"
-        if root in ("loop", "item"):
-            return f'"{root}" is known only in a step with foreach', "allowed: " + ", ".join(known)
+        if root in places:
+            return f'"{root}" is known only {places[root]}', "allowed: " + ", ".join(known)
         if root in self.steps:
             return f'unknown name "{root}"', f'a step\'s result is written "steps.{root}.output"'
         if root in self.inputs:
@@ -92,16 +141,16 @@ class Names:
         if step not in self.steps:
             needing = f'step "{inside}" needs' if inside else "needs"
             return f'{needing} "{step}", which is not a step', suggest(step, self.steps)
+        if step in self.finals and inside is not None and inside not in self.finals:
+            return f'step "{inside}" needs "{step}", which runs last', 'move one of them to or from "finally"'
         kind = self.steps[step]
         if len(path) > 1 and kind is not None:
             fields = (*EVERY_STEP, *KINDS[kind].result_fields)
             if path[1] not in fields:
                 return f'"steps.{step}" has no "{path[1]}"', suggest(path[1], fields)
+        if len(path) > 2 and path[1] == "output" and path[2] not in (names := self.outputs.get(step, (path[2],))):
+            return f'"steps.{step}.output" has no "{path[2]}"', suggest(path[2], names)
         return None
-
-
-LOOP = ("index", "index0", "length", "key", "first", "last")
-"""`loop` in a `foreach`."""
 
 
 def is_tolerant(reference: Reference) -> bool:

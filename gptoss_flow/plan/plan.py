@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gptoss_flow.errors import Mark
 from gptoss_flow.events import Json
 from gptoss_flow.lang.document import Path
 from gptoss_flow.lang.load import LoadedFlow
+from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.refs import Compiled, Template
-from gptoss_flow.steps.base import StepKeys
+from gptoss_flow.steps.base import Effect, StepKeys
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """An edge of the graph: this step needs `step`, as said at `mark`.
+    """An edge of the graph: this step needs `step`.
 
     `tolerant`: every use stands under `default(…)` or reads only `.outcome` or `.error`, so that the step runs
     though the one it needs was skipped.
@@ -23,7 +24,6 @@ class Need:
 
     step: str
     tolerant: bool
-    mark: Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,35 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
+class Matrix:
+    """A `matrix`: the axes in file order, then what is added and left out. Values may be expressions."""
+
+    axes: Values
+    """A mapping of axis to list, or to an expression that gives one."""
+    include: Values | None
+    exclude: Values | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatRule:
+    """A `repeat`; `max` and `delay` are rendered with the step's other common keys."""
+
+    until: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a whole run; None: nothing."""
+
+    tokens: int | None = None
+    """Prompt tokens computed plus tokens generated."""
+    time_s: float | None = None
+    concurrency: int | None = None
+    tool_calls: int | None = None
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A step in the graph."""
 
@@ -59,17 +88,38 @@ class Node:
     body: Values
     """The kind's own keys, to be rendered for each run of the step or item."""
     common: Values
-    """timeout, retry, max_parallel."""
+    """timeout, retry, repeat (but its `until`): rendered for each run of the step or item."""
     when: Condition | None
     foreach: Values | None
     expect: tuple[Condition, ...]
     conditions: tuple[Condition, ...]
     """The kind's own expressions (of a check)."""
+    matrix: Matrix | None = None
+    """Its items are a matrix's cells. Never together with `foreach`."""
+    repeat: RepeatRule | None = None
+    fallback: Node | None = None
+    """What runs in its place where it failed (`on_error: {fallback: …}`); same id, own kind, body and server."""
+    inner: Plan | None = None
+    """The flow inside a `flow` step, compiled."""
+    cache_key: Values | None = None
+    """`cache: {key: …}`."""
+    effect: Effect = "pure"
+    """The step's own `effect`, else its tool's or kind's."""
+    final: bool = False
+    """A step of `finally`: it runs when all others have ended."""
+    items: int = 1
+    """How many items a fan-out has, where that is known before the run."""
+    fan_out: Values | None = None
+    """max_parallel, to be rendered before there are items; None where it is not given."""
 
     @property
     def always(self) -> bool:
         """Runs however its dependencies ended."""
         return self.step.when == "always"
+
+    @property
+    def is_fan_out(self) -> bool:
+        return self.foreach is not None or self.matrix is not None
 
     @property
     def item_name(self) -> str:
@@ -83,6 +133,8 @@ class ServerRef:
     name: str
     mark: Mark
     profile: Values
+    resolved: ResolvedProfile | None = None
+    """None where it holds expressions, which need the run's inputs first."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +150,34 @@ class Plan:
     outputs: Mapping[str, Values] | None
     """None: the output of the last step in file order is printed."""
     last_step: str
+    """Of `steps`, not of `finally`."""
+    limits: Limits = Limits()
+    secrets: tuple[str, ...] = ()
+    """Environment variables that are secrets: `secrets.NAME` in a tool's arguments."""
+
+    def flows(self) -> Iterator[Plan]:
+        """This plan and the ones inside it, each different one once."""
+        seen: dict[int, Plan] = {id(self): self}
+        todo = [self]
+        while todo:
+            plan = todo.pop()
+            yield plan
+            for inner in plan.inner_plans():
+                if id(inner) not in seen:
+                    seen[id(inner)] = inner
+                    todo.append(inner)
+
+    def inner_plans(self) -> Iterator[Plan]:
+        """The plans of this one's flow steps and fallbacks; one that several run comes several times."""
+        for node in self.nodes.values():
+            for one in (node, node.fallback):
+                if one is not None and one.inner is not None:
+                    yield one.inner
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What the flow gives: its `outputs`, else the last step's under its id."""
+        return tuple(self.outputs) if self.outputs is not None else (self.last_step,)
 
     def edges(self) -> list[tuple[str, str]]:
         """Pairs (needed, needing)."""

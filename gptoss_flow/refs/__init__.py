@@ -12,6 +12,7 @@ from __future__ import annotations
 from gptoss_flow.refs.errors import EvaluationError, NeedsTokens, Path, TemplateError
 from gptoss_flow.refs.expressions import GLOBALS, Reference
 from gptoss_flow.refs.filters import FILTERS, TEST_NAMES
+from gptoss_flow.refs.frame import Allowance
 from gptoss_flow.refs.syntax import RESERVED
 from gptoss_flow.refs.template import Compiled, Template, compile_value, parse, parse_expression
 from gptoss_flow.refs.values import to_text
@@ -19,6 +20,7 @@ from gptoss_flow.refs.values import to_text
 TESTS = TEST_NAMES
 
 __all__ = [
+    "Allowance",
     "Compiled",
     "EvaluationError",
     "FILTERS",

@@ -16,19 +16,45 @@ ROUND: Final = 3
 CALL: Final = 8
 
 
+class Allowance:
+    """What several strings may make and cost together, each of them within its own bounds."""
+
+    __slots__ = ("room", "work")
+
+    def __init__(self, times: int = 4) -> None:
+        """`times` as much as for one."""
+        self.room = times * MAX_TEXT
+        self.work = times * WORK
+
+    def is_spent(self) -> bool:
+        return self.room < 0 or self.work < 0
+
+
 class Frame:
     """`misses` are the texts that `truncate_tokens` could not cut; `occurrence` is the tag that runs now."""
 
-    __slots__ = ("cuts", "misses", "names", "occurrence", "parts", "room", "work")
+    __slots__ = ("allowance", "cuts", "misses", "names", "occurrence", "parts", "room", "work")
 
-    def __init__(self, names: Mapping[str, Any], cuts: Mapping[tuple[str, int], str] | None) -> None:
+    def __init__(
+        self,
+        names: Mapping[str, Any],
+        cuts: Mapping[tuple[str, int], str] | None,
+        allowance: Allowance | None = None,
+    ) -> None:
         self.names = names
         self.cuts = cuts or {}
         self.misses: set[tuple[str, int]] = set()
         self.parts: list[str] = []
-        self.room = MAX_TEXT
-        self.work = WORK
+        self.room = MAX_TEXT if allowance is None else min(MAX_TEXT, allowance.room)
+        self.work = WORK if allowance is None else min(WORK, allowance.work)
+        self.allowance = allowance
         self.occurrence = 0
+
+    def close(self) -> None:
+        """Take what was used from the allowance."""
+        if (allowance := self.allowance) is not None:
+            allowance.room -= min(MAX_TEXT, allowance.room) - self.room
+            allowance.work -= min(WORK, allowance.work) - self.work
 
     def spend(self, cost: int) -> None:
         self.work -= cost

@@ -19,7 +19,7 @@ from gptoss_flow.refs.errors import EvaluationError, TemplateError
 from gptoss_flow.refs.expressions import Evaluate, Expressions, Reference, chain, not_allowed
 from gptoss_flow.refs.frame import ROUND, Frame
 from gptoss_flow.refs.tags import Dotted, Tags
-from gptoss_flow.refs.values import fit_output, iterate, kind_of, weigh
+from gptoss_flow.refs.values import UNDEFINED, fit_output, iterate, kind_of, weigh
 
 Execute = Callable[[Frame], None]
 
@@ -77,7 +77,7 @@ class _Statements(Expressions):
         outputs = [node for output in cast("list[nodes.Output]", body) for node in output.nodes]
         node = next(node for node in outputs if not _is_text(node))
         evaluate = self.printed(node)
-        occurrence, plain = node.lineno, isinstance(node, nodes.TemplateData) or chain(node)[1] is not None
+        occurrence, plain = node.lineno, _passes_on(node)
 
         def run(frame: Frame) -> Json:
             frame.occurrence = occurrence
@@ -144,8 +144,16 @@ class _Statements(Expressions):
         """What stands in a `${{ }}`."""
         if isinstance(node, nodes.TemplateData):
             self.weight += 1
-            dotted = cast(Dotted, node.data)
-            return self.path(dotted.root, dotted.keys, node.lineno)
+            root, keys, default = cast(Dotted, node.data)
+            if default is None:
+                return self.path(root, keys, node.lineno)
+            look_up = self.path(root, keys, node.lineno, tolerant=True)
+
+            def replace(frame: Frame) -> Json:
+                value = look_up(frame)
+                return default if value is UNDEFINED or value is None else value
+
+            return replace
         return self.expression(node)
 
     def branch(self, node: nodes.If) -> Execute:
@@ -258,6 +266,13 @@ class _Statements(Expressions):
                 part(names, item)
 
         return unpack
+
+
+def _passes_on(node: nodes.Node) -> bool:
+    """Whether a value is a part of what is in scope, as it is."""
+    if isinstance(node, nodes.TemplateData):
+        return cast(Dotted, node.data).default is None
+    return chain(node)[1] is not None
 
 
 def _is_text(node: nodes.Node) -> bool:

@@ -59,7 +59,12 @@ _FOREIGN: Final = {
     "$": "names stand bare here",
 }
 
-_DOTTED = re.compile(r"\s*([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\s*(-?)\}\}", re.ASCII)
+_DOTTED = re.compile(
+    r"\s*(?P<path>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\s*"
+    r"(?:\|\s*d(?:efault)?\s*\(\s*(?:'(?P<single>[^'\\]*)'|\"(?P<double>[^\"\\]*)\")\s*\)\s*)?"
+    r"(?P<sign>-?)\}\}",
+    re.ASCII,
+)
 _NO_NAMES: Final = frozenset({"true", "false", "none", "True", "False", "None", "null", "not"})
 
 Kind = Literal["variable", "block", "bare"]
@@ -71,10 +76,14 @@ _END: Final = {
 
 
 class Dotted(NamedTuple):
-    """An expression of only names and dots: it needs no parser, and passes through Jinja's as if it were text."""
+    """An expression of only names and dots: it needs no parser, and passes through Jinja's as if it were text.
+
+    `default` is the text that stands in for null and undefined: `| default("")`.
+    """
 
     root: str
     keys: tuple[str, ...]
+    default: str | None = None
 
 
 @dataclass(slots=True)
@@ -164,11 +173,13 @@ class _Reader:
         if len(self.tokens) > MAX_TOKENS:
             raise TemplateError("a template is too long", f"at most {MAX_TOKENS:,} words in its tags", occurrence)
         if not block and (dotted := _DOTTED.match(self.text, at)):
-            root, *keys = dotted[1].split(".")
+            path, single, double, sign = dotted.groups()
+            root, *keys = path.split(".")
             if root not in _NO_NAMES:
                 self.tags.sources[occurrence] = self.text[start : dotted.end()]
-                self.tokens.append(Token(occurrence, "data", Dotted(root, tuple(keys))))  # type: ignore[arg-type]
-                return dotted.end(), dotted[2]
+                found = Dotted(root, tuple(keys), double if single is None else single)
+                self.tokens.append(Token(occurrence, "data", found))  # type: ignore[arg-type]
+                return dotted.end(), sign
         kind: Kind = "block" if block else "variable"
         first = len(self.tokens) + 1
         self.tokens.append(Token(occurrence, f"{kind}_begin", ""))

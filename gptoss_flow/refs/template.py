@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -11,7 +11,7 @@ from gptoss_flow.events import Json
 from gptoss_flow.fields import is_template
 from gptoss_flow.refs.errors import EvaluationError, NeedsTokens, Path, TemplateError
 from gptoss_flow.refs.expressions import Reference
-from gptoss_flow.refs.frame import Frame
+from gptoss_flow.refs.frame import Allowance, Frame
 from gptoss_flow.refs.syntax import Program, compile_tags
 from gptoss_flow.refs.tags import read, read_expression
 from gptoss_flow.refs.values import UNDEFINED, descend, key_of
@@ -35,9 +35,11 @@ class Template:
     uses_tokens: bool
     _run: Callable[[Frame], Json] = field(repr=False)
 
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None = None) -> Json:
+    def render(
+        self, scope: Mapping[str, Any], cuts: Cuts | None = None, allowance: Allowance | None = None
+    ) -> Json:
         """The value. `cuts` has the results of `truncate_tokens`. Raises `EvaluationError` or `NeedsTokens`."""
-        frame = Frame(scope, cuts)
+        frame = Frame(scope, cuts, allowance)
         try:
             value = self._run(frame)
         except EvaluationError as error:
@@ -47,6 +49,8 @@ class Template:
             # A text that is not yet cut may be what made it fail.
         except (RecursionError, UnicodeError, MemoryError) as error:
             raise EvaluationError(f"cannot be rendered: {error}", occurrence=frame.occurrence) from None
+        finally:
+            frame.close()
         if frame.misses:
             raise NeedsTokens(frozenset(frame.misses))
         return value
@@ -117,15 +121,18 @@ class Compiled:
     def constant(self) -> bool:
         return not self.templates
 
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None = None) -> Json:
+    def render(
+        self, scope: Mapping[str, Any], cuts: Cuts | None = None, allowance: Allowance | None = None
+    ) -> Json:
         """The value with every template replaced by its own; parts without templates are shared, not copied.
 
-        Raises `EvaluationError` with the `path` of its scalar, or one `NeedsTokens` for all that must be cut.
+        `allowance`: what all of them may cost, together with those of other values. Raises `EvaluationError` with
+        the `path` of its scalar, or one `NeedsTokens` for all that must be cut.
         """
         if not self.templates:
             return self.data
         misses: set[tuple[str, int]] = set()
-        value = self._node.render(scope, cuts, misses)
+        value = self._node.render(scope, cuts, misses, allowance or Allowance())
         if misses:
             raise NeedsTokens(frozenset(misses))
         return value
@@ -141,32 +148,37 @@ def compile_value(
     """
     errors: list[tuple[Path, TemplateError]] = []
     templates: list[tuple[Path, Template]] = []
+    if not _holds_template(data):
+        return Compiled(data, (), _Constant(data)), errors
 
     def compile_node(data: Json, path: Path) -> _Node:
-        match data:
-            case str() if is_template(data):
-                try:
-                    template = parse(data)
-                    for name, occurrence in template.bound:
-                        if name in reserved:
-                            raise TemplateError(
-                                f'"{name}" is in scope here and cannot be set', "take another", occurrence
-                            )
-                except TemplateError as error:
-                    errors.append((path, error))
-                    return _Constant(data)
-                templates.append((path, template))
-                return _Scalar(template, path)
-            case dict():
-                inner = {key: compile_node(value, (*path, key)) for key, value in data.items()}
-                return _Constant(data) if _all_constant(inner.values()) else _Mapping(inner)
-            case list():
-                items = [compile_node(value, (*path, index)) for index, value in enumerate(data)]
-                return _Constant(data) if _all_constant(items) else _List(items)
-        return _Constant(data)
+        if not _holds_template(data):
+            return _Constant(data)
+        if isinstance(data, dict):
+            return _Mapping({key: compile_node(value, (*path, key)) for key, value in data.items()})
+        if isinstance(data, list):
+            return _List([compile_node(value, (*path, index)) for index, value in enumerate(data)])
+        try:
+            template = parse(data)
+            for name, occurrence in template.bound:
+                if name in reserved:
+                    raise TemplateError(f'"{name}" is in scope here and cannot be set', "take another", occurrence)
+        except TemplateError as error:
+            errors.append((path, error))
+            return _Constant(data)
+        templates.append((path, template))
+        return _Scalar(template, path)
 
     node = compile_node(data, path)
     return Compiled(data, tuple(templates), node), errors
+
+
+def _holds_template(data: Json) -> bool:
+    if isinstance(data, str):
+        return is_template(data)
+    if isinstance(data, dict):
+        return any(map(_holds_template, data.values()))
+    return isinstance(data, list) and any(map(_holds_template, data))
 
 
 Misses = set[tuple[str, int]]
@@ -176,7 +188,7 @@ Misses = set[tuple[str, int]]
 class _Constant:
     value: Json
 
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses) -> Json:
+    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
         return self.value
 
 
@@ -185,9 +197,9 @@ class _Scalar:
     template: Template
     path: Path
 
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses) -> Json:
+    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
         try:
-            return self.template.render(scope, cuts)
+            return self.template.render(scope, cuts, left)
         except NeedsTokens as needed:
             misses |= needed.cuts
             return None
@@ -200,20 +212,16 @@ class _Scalar:
 class _Mapping:
     inner: dict[str, _Node]
 
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses) -> Json:
-        return {key: node.render(scope, cuts, misses) for key, node in self.inner.items()}
+    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
+        return {key: node.render(scope, cuts, misses, left) for key, node in self.inner.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _List:
     items: list[_Node]
 
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses) -> Json:
-        return [node.render(scope, cuts, misses) for node in self.items]
+    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
+        return [node.render(scope, cuts, misses, left) for node in self.items]
 
 
 _Node = _Constant | _Scalar | _Mapping | _List
-
-
-def _all_constant(nodes: Iterator[_Node] | list[_Node] | Any) -> bool:
-    return all(isinstance(node, _Constant) for node in nodes)

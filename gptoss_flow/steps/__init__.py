@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from gptoss_flow.steps.base import StepKeys
+from gptoss_flow.steps.base import OnError, StepKeys
 from gptoss_flow.steps.check import CheckStep
+from gptoss_flow.steps.flow import FlowStep
 from gptoss_flow.steps.prompt import PromptStep
 from gptoss_flow.steps.set import SetStep
 from gptoss_flow.steps.tool import ToolStep
@@ -15,6 +16,7 @@ from gptoss_flow.steps.tool import ToolStep
 KINDS: dict[str, type[StepKeys]] = {
     "prompt": PromptStep,
     "tool": ToolStep,
+    "flow": FlowStep,
     "set": SetStep,
     "check": CheckStep,
 }
@@ -22,15 +24,16 @@ KINDS: dict[str, type[StepKeys]] = {
 
 def kind_of(data: Any) -> str | None:
     """The kind of a step as written: the one kind key that it has; None where there is none, or several."""
-    if isinstance(data, StepKeys):
-        return data.kind
-    found = [kind for kind in KINDS if kind in data] if isinstance(data, dict) else []
-    return found[0] if len(found) == 1 else None
+    if isinstance(data, dict):
+        found = [key for key in data if key in KINDS]
+        return found[0] if len(found) == 1 else None
+    return data.kind if isinstance(data, StepKeys) else None
 
 
 Step = Annotated[
     Annotated[PromptStep, Tag("prompt")]
     | Annotated[ToolStep, Tag("tool")]
+    | Annotated[FlowStep, Tag("flow")]
     | Annotated[SetStep, Tag("set")]
     | Annotated[CheckStep, Tag("check")],
     Discriminator(
@@ -40,3 +43,6 @@ Step = Annotated[
     ),
 ]
 """A step of any kind."""
+
+# A fallback is a step of any kind, which the file of common keys cannot know.
+OnError.model_rebuild(_types_namespace={"AnyStep": Step})

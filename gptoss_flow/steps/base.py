@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -20,6 +20,9 @@ from gptoss_flow.ports import Model, Tool, ToolContext
 RetryKind = Literal["timeout", "server", "model", "schema", "check", "tool"]
 
 WHEN_ALWAYS = "always"
+
+if TYPE_CHECKING:
+    AnyStep: TypeAlias = "StepKeys"  # the union of all kinds, which only the table in `__init__` knows
 
 
 class Retry(Strict):
@@ -35,23 +38,46 @@ class Retry(Strict):
     """Spread the waits at random between half and the whole."""
     on: list[RetryKind] = ["timeout", "server", "model", "schema", "check", "tool"]
     """The kinds of error that are worth another try."""
+    feedback: Templated[bool] = False
+    """Show the model its own answer and the error in the next try (prompt steps)."""
+
+
+class Rounds(Strict):
+    """How often a step is repeated at most."""
+
+    max: Templated[Annotated[int, Field(ge=1, le=1000)]]
+    """How many rounds at most; the step fails with kind `check` where none of them was enough."""
+    delay: Templated[Duration] = 0.0
+    """The wait between two rounds."""
+
+
+class Repeat(Rounds):
+    """Run again until a condition holds; the result is the last round's."""
+
+    until: bool | str
+    """The condition; it sees `output` (of the round that just ended) and `loop`."""
+
+
+class CacheKey(Strict):
+    """A cache key of the author's own."""
+
+    key: Expression
+    """What decides the result, in place of everything that the step reads."""
+
+
+Effect = Literal["pure", "idempotent", "once"]
+"""What a resumed run may do again: `once` is never silently repeated."""
+
+
+class OnError(Strict):
+    """What stands in for a step that failed."""
+
+    fallback: AnyStep
+    """The body of a step of any kind; its result stands for the step's. It sees `error`."""
 
 
 class CommonKeys(Strict):
     """Keys that every step may have, and that `defaults` may set for all."""
-
-    timeout: Templated[Duration] | None = None
-    """The step's wall time, attempts included."""
-    retry: Retry | None = None
-    """Try again when the step fails."""
-    on_error: Literal["fail", "continue"] = "fail"
-    """`continue`: a failure leaves `output` null and sets `error`, and the run goes on."""
-    max_parallel: Templated[Annotated[int, Field(ge=1)]] | None = None
-    """How many items run at once; the default is the server's slots for prompts, the cores for tools."""
-
-
-class StepKeys(CommonKeys):
-    """A step: the common keys, and those of one kind."""
 
     description: str | None = None
     """For people: shown by progress and report."""
@@ -63,8 +89,36 @@ class StepKeys(CommonKeys):
     """A list or mapping: the step runs once for each item, in parallel, and `output` is the list of results."""
     as_: Annotated[Identifier | None, Field(alias="as")] = None
     """The item's name in expressions; the default is `item`."""
+    matrix: dict[Identifier, list[Any] | Expression] | None = None
+    """Axes with their values: the step runs once for each cell of their product, plus `include`."""
+    max_parallel: Templated[Annotated[int, Field(ge=1)]] | None = None
+    """How many items run at once; the default is the server's slots for prompts, the cores for tools."""
+    repeat: Repeat | None = None
+    """Run again until a condition holds."""
+    timeout: Templated[Duration] | None = None
+    """The step's wall time, attempts included."""
+    retry: Retry | None = None
+    """Try again when the step fails."""
+    on_error: Literal["fail", "continue"] | OnError = "fail"
+    """`continue`: a failure leaves `output` null and sets `error`, and the run goes on; or a `fallback`."""
     expect: list[str | bool] | None = None
     """Expressions over `output`: where one is false the step fails with kind `check`."""
+    cache: bool | CacheKey | None = None
+    """`true`: reuse a result of an earlier run; `false`: never; the default: only within a resumed run."""
+    effect: Effect | None = None
+    """What resume may do again; prompts are `pure`, tools say it themselves."""
+
+
+class UnitKeys(Strict):
+    """The keys that each run of a step or item goes by, with their values."""
+
+    timeout: Duration | None = None
+    retry: Retry | None = None
+    repeat: Rounds | None = None  # its condition is judged after each round
+
+
+class StepKeys(CommonKeys):
+    """A step: the common keys, and those of one kind."""
 
     kind: ClassVar[str]
     """The key that says which kind a step is."""
@@ -74,10 +128,13 @@ class StepKeys(CommonKeys):
     """Whether the body is a mapping under the kind key, whose keys `defaults.<kind>` gives directly."""
     conditions_key: ClassVar[str | None] = None
     """The body key that holds bare expressions rather than templates."""
+    secret_keys: ClassVar[tuple[str, ...]] = ()
+    """The body keys whose expressions may read `secrets`."""
     result_fields: ClassVar[tuple[str, ...]] = ()
     """What `steps.<id>` has beside output, outcome and error."""
-    runs_on: ClassVar[Literal["server", "cores", "loop"]]
-    """What it occupies while it runs: a slot of a server, a core, or nothing worth counting."""
+    runs_on: ClassVar[Literal["server", "cores", "loop", "flow"]]
+    """What it occupies while it runs: a slot of a server, a core, nothing worth counting; a flow inside it takes
+    places of its own."""
     free_to_repeat: ClassVar[bool] = False
     """Its end need not be on stable storage at once."""
 
@@ -116,6 +173,14 @@ class Verdict:
         return f"{self.text} ({named})" if named else self.text
 
 
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What the last try of a step ended with: the model's answer, if there was one, and why it was not taken."""
+
+    answer: str | None
+    error: str
+
+
 class StepContext(Protocol):
     """What a running step sees of the world."""
 
@@ -125,6 +190,13 @@ class StepContext(Protocol):
 
     @property
     def attempt(self) -> int: ...
+
+    @property
+    def feedback(self) -> Feedback | None:
+        """Of the last try, where `retry.feedback` asks for it."""
+
+    def answered(self, text: str) -> None:
+        """What a model said, whether or not it will be taken: what `feedback` shows it."""
 
     @property
     def date(self) -> str:
@@ -144,6 +216,9 @@ class StepContext(Protocol):
         """The flow's name of the step's server."""
 
     def tool(self, name: str) -> Tool: ...
+
+    async def enter(self, inputs: Mapping[str, Json]) -> Json:
+        """Run the flow inside the step with these inputs: its outputs. Raises `StepError`."""
 
     def conditions(self) -> list[Verdict]:
         """The kind's own expressions, evaluated."""

@@ -11,7 +11,7 @@ from gptoss_flow.events import Channel, GenerationFinished, PromptRendered, Toke
 from gptoss_flow.fields import RENDERED, Expression, Identifier, Strict, Text
 from gptoss_flow.ports import Generation, Message, OnText, PromptRequest, RenderedPrompt, UnreadableAnswer
 from gptoss_flow.sampling import Params
-from gptoss_flow.steps.base import CommonKeys, Result, StepContext, StepKeys
+from gptoss_flow.steps.base import CommonKeys, Feedback, Result, StepContext, StepKeys
 
 
 class MessageBody(Strict):
@@ -110,12 +110,15 @@ class PromptStep(StepKeys):
 
     async def run(self, context: StepContext) -> Result:
         body = PromptBody.model_validate((await context.body())["prompt"], context=RENDERED)
+        asked = body.conversation()
+        if context.feedback is not None:
+            asked = _with_feedback(asked, context.feedback, raw=body.mode == "raw")
         model = await context.model()
         prompt = await model.render(
             PromptRequest(
                 step=context.step_id,
                 mode=body.mode,
-                messages=body.conversation(),
+                messages=asked,
                 params=body.params.model_dump(exclude_none=True),
                 reasoning=body.reasoning,
                 special=body.special == "allow",
@@ -132,14 +135,18 @@ class PromptStep(StepKeys):
                 messages=messages,
                 tokens=list(prompt.tokens),
                 params=dict(prompt.params),
+                reasoning=body.reasoning,
+                special=body.special == "allow",
             ),
         )
         try:
             answer = await model.generate(prompt, _watcher(context))
         except UnreadableAnswer as error:
             _finish(context, prompt, error.generation)  # what the model said is on record, readable or not
+            context.answered(error.generation.text)
             raise
         _finish(context, prompt, answer)
+        context.answered(answer.text)
         return Result(
             answer.text,
             {
@@ -151,6 +158,16 @@ class PromptStep(StepKeys):
                 "timings": dict(answer.timings),
             },
         )
+
+
+def _with_feedback(asked: tuple[Message, ...], feedback: Feedback, *, raw: bool) -> tuple[Message, ...]:
+    """The conversation with the answer that was not taken, and why."""
+    said = f"That answer was not accepted: {feedback.error}\nAnswer again."
+    if raw:
+        parts = [asked[0].content, feedback.answer or "", f"\n\n{said}\n"]
+        return (Message("user", "".join(parts)),)
+    answer = (Message("assistant", feedback.answer),) if feedback.answer else ()
+    return (*asked, *answer, Message("user", said))
 
 
 def _watcher(context: StepContext) -> OnText:
@@ -174,11 +191,11 @@ def _finish(context: StepContext, prompt: RenderedPrompt, answer: Generation) ->
         ),
     )
     if answer.finish_reason == "length":
-        limit = prompt.params.get("max_tokens")
+        limit, took = prompt.params.get("max_tokens"), answer.usage.get("completion_tokens", len(answer.tokens))
         context.emit(
             Warned(
                 step=context.step_id,
-                message=f"the answer was cut at {len(answer.tokens)} tokens (max_tokens: {limit})",
+                message=f"the answer was cut at {took} tokens (max_tokens: {limit})",
             ),
         )
 

@@ -16,6 +16,7 @@ class ToolStep(StepKeys):
 
     kind: ClassVar[str] = "tool"
     body_keys: ClassVar[tuple[str, ...]] = ("tool", "with")
+    secret_keys: ClassVar[tuple[str, ...]] = ("with", "env")
     runs_on: ClassVar = "cores"
 
     tool: str
@@ -29,7 +30,13 @@ class ToolStep(StepKeys):
         call_id = f"{context.step_id}.{context.attempt}"
         began = context.monotonic()
         context.emit(
-            ToolStarted(step=context.step_id, call_id=call_id, tool=self.tool, arguments=arguments),
+            ToolStarted(
+                step=context.step_id,
+                call_id=call_id,
+                tool=self.tool,
+                arguments=arguments,
+                effect=self.effect or tool.effect,
+            ),
         )
         result: Json = None
         error: str | None = "cancelled"

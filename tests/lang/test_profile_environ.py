@@ -69,6 +69,11 @@ SET = {
     "GPT_OSS_WARMUP_COUNT": ("0", 0),
     "GPT_OSS_WARMUP_PROMPT": ("1+1=", "1+1="),
     "GPT_OSS_WARMUP_MAX_TOKENS": ("1", 1),
+    "GPT_OSS_FORCE_WARMUP": ("1", True),
+    "GPT_OSS_KEEPALIVE_SECS": ("0.5", 0.5),
+    "GPT_OSS_KEEPALIVE_MAX_TOKENS": ("2", 2),
+    "GPT_OSS_KEEPALIVE_PID_FILE": ("/run/pid", "/run/pid"),
+    "GPT_OSS_LOG": ("/var/log/a.log", "/var/log/a.log"),
 }
 """Of each variable a text, and the value that it means."""
 
@@ -85,7 +90,7 @@ def test_a_variable_gives_a_shipped_profile_its_value_and_is_named_as_the_origin
 @pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.yaml")))
 def test_without_variables_or_with_empty_ones_a_shipped_profile_is_as_its_files_say(name: str) -> None:
     assert resolve(name, **dict.fromkeys(SET, "")) == resolve(name)
-    assert resolve(name, PATH="/bin", GPT_OSS_LOG="x") == resolve(name)
+    assert resolve(name, PATH="/bin", GPT_OSS_OTHER="x") == resolve(name)
 
 
 def test_the_fast_profile_has_the_defaults_that_the_variables_always_had() -> None:
@@ -93,7 +98,8 @@ def test_the_fast_profile_has_the_defaults_that_the_variables_always_had() -> No
     texts = {
         "GPT_OSS_PORT": "8000", "GPT_OSS_CTX": "384", "GPT_OSS_BATCH": "256", "GPT_OSS_UBATCH": "256",
         "GPT_OSS_PARALLEL": "4", "GPT_OSS_WARMUP_COUNT": "2", "GPT_OSS_WARMUP_PROMPT": "warmup",
-        "GPT_OSS_WARMUP_MAX_TOKENS": "8", "GPT_OSS_CACHE_TYPE_K": "f16", "GPT_OSS_CACHE_TYPE_V": "f16",
+        "GPT_OSS_WARMUP_MAX_TOKENS": "8", "GPT_OSS_KEEPALIVE_SECS": "1", "GPT_OSS_KEEPALIVE_MAX_TOKENS": "1",
+        "GPT_OSS_CACHE_TYPE_K": "f16", "GPT_OSS_CACHE_TYPE_V": "f16",
         "GPT_OSS_FLASH_ATTN": "1", "GPT_OSS_CACHE_REUSE": "0", "GPT_OSS_SWA_FULL": "0",
         "GPT_OSS_MODEL_DIR": "~/models/gpt-oss-20b/gguf",
     }  # fmt: skip

@@ -255,7 +255,7 @@ def test_an_unknown_path_is_shown_where_it_was_named() -> None:
     assert refusal("top").startswith("profiles/top.yaml:1:10: there is no profile ./none.yaml")
 
 
-@pytest.mark.parametrize("ref", ["http://127.0.0.1:8080", "git+https://example.com/a@b#c.yaml"])
+@pytest.mark.parametrize("ref", ["http://127.0.0.1:8080", "ftp://example.com/c.yaml"])
 def test_an_address_is_not_a_profile(ref: str) -> None:
     assert "is not a profile" in refusal(ref)
 
@@ -472,10 +472,13 @@ def test_profiles_are_listed_once_each_with_what_they_are_for() -> None:
     write("profiles/demo.yaml", "description: Ours.")
     write("profiles/broken.yaml", "a: [")
     write("profiles/notes.txt", "no profile")
-    listed = {name: (path, description) for name, path, description in list_profiles(HERE)}
+    known = list_profiles(HERE)
+    listed = {each.name: each for each in known if each.hidden_by is None}
     assert set(listed) == {path.stem for path in SHIPPED.iterdir()} | {"broken"}
-    assert listed["demo"] == (Path("profiles/demo.yaml"), "Ours.")
-    assert listed["broken"][1].startswith("cannot be read: ")
+    assert (listed["demo"].path, listed["demo"].description) == (Path("profiles/demo.yaml"), "Ours.")
+    assert listed["broken"].description.startswith("cannot be read: ")
+    (hidden,) = [each for each in known if each.hidden_by]
+    assert (hidden.path, hidden.hidden_by) == (SHIPPED / "demo.yaml", Path("profiles/demo.yaml"))
 
 
 def test_the_shipped_base_says_what_the_defaults_are() -> None:
@@ -487,7 +490,7 @@ def test_the_shipped_base_says_what_the_defaults_are() -> None:
     said = {key for key, *_ in resolve("base").origins}
     for key in Profile.model_fields:
         unset = getattr(default, key) in (None, [], {}, Params(), Rope(), ModelSource())
-        assert (key in said) != unset or key in ABOUT | {"context"}, key
+        assert (key in said) != unset or key in ABOUT | {"context", "api"}, key
 
 
 @pytest.mark.parametrize(

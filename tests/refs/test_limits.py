@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_flow.refs import EvaluationError, parse, parse_expression
+from gptoss_flow.refs import EvaluationError, compile_value, parse, parse_expression
 from tests.refs.bombs import BOMBS
 
 ROOT = Path(__file__).parents[2]
@@ -75,3 +75,14 @@ def test_a_million_rounds_are_too_many_and_a_hundred_thousand_are_fine() -> None
     assert parse("{% for i in range(100000) %}x{% endfor %}").render({}) == "x" * 100_000
     with pytest.raises(EvaluationError, match="takes too long to render"):
         parse("{% for i in range(1001) %}{% for j in range(1000) %}{% endfor %}{% endfor %}").render({})
+
+
+def test_many_strings_share_one_allowance() -> None:
+    many, errors = compile_value({"x": ["${{ 'x' * 4000000 }}"] * 1000})
+    copies, _ = compile_value({"x": ["y${{ big }}"] * 1000})
+
+    assert not errors
+    with pytest.raises(EvaluationError, match="too long"):
+        many.render({})
+    with pytest.raises(EvaluationError, match="more than 4 MiB"):
+        copies.render({"big": "x" * 1_000_000})
