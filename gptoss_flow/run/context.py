@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
-from gptoss_flow.errors import Mark, StepError, Unavailable
-from gptoss_flow.events import Event, Json
+from gptoss_flow.errors import Invalid, Mark, StepError, Unavailable
+from gptoss_flow.events import Event, Json, TextCut
 from gptoss_flow.lang.document import Path
 from gptoss_flow.plan.plan import Condition, Node, Plan, Values
 from gptoss_flow.ports import Clock, Emit, Model, Models, Tool, ToolContext
-from gptoss_flow.refs import EvaluationError, NeedsTokens
-from gptoss_flow.steps.base import Verdict
+from gptoss_flow.refs import Allowance, EvaluationError, NeedsTokens
+from gptoss_flow.steps.base import Feedback, Verdict
 
 Scope = Mapping[str, Any]
+
+Enter = Callable[[Node, str, Mapping[str, Json]], Awaitable[Json]]
+"""Runs the flow inside a node's unit with these inputs, and gives its outputs. Raises `StepError`."""
+
+
+async def no_flow_inside(node: Node, unit_id: str, inputs: Mapping[str, Json]) -> Json:
+    """Where no step of a kind that has a flow inside can be."""
+    raise AssertionError(f"{unit_id} has no flow inside")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,7 @@ class World:
     emit: Emit
     date: str
     """YYYY-MM-DD, frozen for the run."""
+    enter: Enter = no_flow_inside
 
 
 def failed_expression(plan: Plan, error: EvaluationError, path: Path) -> StepError:
@@ -37,10 +47,16 @@ def failed_expression(plan: Plan, error: EvaluationError, path: Path) -> StepErr
     return StepError("expression", said, mark=plan.place(path, error.occurrence), retryable=False)
 
 
-def render(plan: Plan, values: Values, scope: Scope, cuts: Mapping[tuple[str, int], str] | None = None) -> Any:
+def render(
+    plan: Plan,
+    values: Values,
+    scope: Scope,
+    cuts: Mapping[tuple[str, int], str] | None = None,
+    allowance: Allowance | None = None,
+) -> Any:
     """The values with every expression evaluated. Raises `StepError` at the place of the one that failed."""
     try:
-        return values.compiled.render(scope, cuts)
+        return values.compiled.render(scope, cuts, allowance)
     except EvaluationError as error:
         raise failed_expression(plan, error, error.path) from None
 
@@ -60,19 +76,32 @@ def judge(plan: Plan, condition: Condition, scope: Scope) -> Verdict:
 class Context:
     """`steps.base.StepContext` for one attempt of one unit."""
 
-    def __init__(self, world: World, node: Node, step_id: str, attempt: int, scope: Scope) -> None:
+    def __init__(
+        self,
+        world: World,
+        node: Node,
+        step_id: str,
+        attempt: int,
+        scope: Scope,
+        feedback: Feedback | None = None,
+    ) -> None:
         self._world = world
         self._node = node
         self._scope = scope
         self.step_id = step_id
         self.attempt = attempt
+        self.feedback = feedback
+        self.answer: str | None = None
         self.date = world.date
-        self.tool_context = world.tool_context
 
     @property
     def server(self) -> str:
         assert self._node.server is not None
         return self._node.server
+
+    @property
+    def tool_context(self) -> ToolContext:
+        return replace(self._world.tool_context, step=self.step_id)
 
     async def body(self) -> Mapping[str, Any]:
         cuts: dict[tuple[str, int], str] = {}
@@ -83,13 +112,29 @@ class Context:
                 # Rendering is pure and synchronous; what it wants cut is cut here, and it begins anew.
                 model = await self.model()
                 for text, tokens in needs.cuts:
-                    cuts[text, tokens] = await model.truncate(text, tokens)
+                    cut = cuts[text, tokens] = await model.truncate(text, tokens)
+                    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+                    self.emit(
+                        TextCut(
+                            step=self.step_id,
+                            server=self.server,
+                            text_sha256=digest,
+                            limit=tokens,
+                            chars=len(cut),
+                        )
+                    )
 
     async def model(self) -> Model:
         try:
             return await self._world.models.get(self.server)
-        except Unavailable as error:
+        except (Unavailable, Invalid) as error:
             raise StepError("server", str(error), retryable=False, exit_code=error.exit_code) from error
+
+    async def enter(self, inputs: Mapping[str, Json]) -> Json:
+        return await self._world.enter(self._node, self.step_id, inputs)
+
+    def answered(self, text: str) -> None:
+        self.answer = text
 
     def tool(self, name: str) -> Tool:
         return self._world.tools[name]

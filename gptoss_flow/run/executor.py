@@ -4,51 +4,53 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import assert_never
 
-from gptoss_flow.errors import ExitCode, FlowError, RecordError, StepError, worst
+from gptoss_flow.errors import ExitCode, FlowError, RecordError, StepError
 from gptoss_flow.events import (
     Event,
-    GenerationFinished,
+    FellBack,
     Json,
     Outcome,
+    OutcomeWord,
     RunFinished,
-    RunStatus,
-    StepFinished,
     StepStarted,
+    ToolStarted,
+    Warned,
 )
-from gptoss_flow.plan.frontier import Decision, Expand, Frontier, Gather, Skip, Start, Unit
+from gptoss_flow.plan.decisions import (
+    ROOT,
+    Close,
+    Consider,
+    Decision,
+    Expand,
+    Finalize,
+    Gather,
+    Skip,
+    Start,
+    Unit,
+)
+from gptoss_flow.plan.frontier import Frontier
 from gptoss_flow.plan.plan import Node, Plan, unit_id
 from gptoss_flow.ports import Clock, Emit, Models, Tool, ToolContext
-from gptoss_flow.record.state import Tokens
-from gptoss_flow.run.context import Scope, World, error_value, judge, render
-from gptoss_flow.run.unit import common_keys, run_unit
+from gptoss_flow.run.budget import Budget, refused
+from gptoss_flow.run.context import Scope, World, error_value, judge
+from gptoss_flow.run.ends import RunResult, last_event, result_of, status_of
+from gptoss_flow.run.group import End, Fallen, Group, inner_group
+from gptoss_flow.run.items import items_of, max_parallel
+from gptoss_flow.run.key import unit_key
+from gptoss_flow.run.known import NOTHING_KNOWN, Key, Known
+from gptoss_flow.run.servers import Servers
+from gptoss_flow.run.tasks import Running, Tasks, UnitTask
+from gptoss_flow.run.unit import run_unit
 
-SUCCEEDED = Outcome("succeeded")
 CANCELLED = Outcome("cancelled", reason="cancelled")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended. `bug` is an exception that nothing expected."""
-
-    status: RunStatus
-    exit_code: ExitCode
-    outputs: dict[str, Json]
-    error: str = ""
-    bug: BaseException | None = None
-
-
-@dataclass
-class _FanOut:
-    """The items of a step while they run."""
-
-    items: list[tuple[str | int, Json]]
-    """Key (of a mapping) or index, and value."""
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    began: float = 0.0
+NOT_STARTED = Outcome("skipped", reason="cancelled")
+ENDS_ALL = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMITED)
+"""What ends the flows inside steps with the run."""
 
 
 class Executor:
@@ -65,33 +67,62 @@ class Executor:
         emit: Emit,
         clock: Clock,
         cores: int,
+        date: str | None = None,
+        known: Known = NOTHING_KNOWN,
+        select: Collection[str] | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
+        """Only the steps of `select` run. `environ` is what flows inside steps may read of the environment.
+
+        `date`: YYYY-MM-DD, that of a run that is resumed.
+        """
         self._plan = plan
         self._record = emit
         self._clock = clock
         self._models = models
-        self._world = World(plan, models, tools, tool_context, clock, self._emit, f"{clock.now():%Y-%m-%d}")
-        self._results: dict[str, dict[str, Json]] = {}
-        self._scope: dict[str, Any] = {**scope, "steps": self._results}
-        self._frontier = Frontier(plan)
+        world = World(
+            plan, models, tools, tool_context, clock, self._emit, date or f"{clock.now():%Y-%m-%d}", self._enter
+        )
+        self._root = Group(ROOT, world, scope)
+        self._groups = {ROOT: self._root}
+        self._entered: set[Group] = set()
+        """Flows inside units whose end is waited for."""
+        self._known = known
+        self._environ = environ or {}
+        self._frontier = Frontier(
+            plan,
+            concurrency=plan.limits.concurrency,
+            reuse=known is not NOTHING_KNOWN,
+            select=select,
+        )
         self._cores = cores
-        self._fan_outs: dict[str, _FanOut] = {}
-        self._tasks: dict[asyncio.Task[Any], tuple[Unit, Scope, float]] = {}
-        self._ended: asyncio.Queue[asyncio.Task[Any] | ExitCode] = asyncio.Queue()
-        self._codes: list[ExitCode] = []
-        self._first_error = ""
-        self._stopping = False
-        self._interrupted: ExitCode | None = None
+        self._budget = Budget(plan.limits)
+        self._tasks = Tasks(lambda task: self._inbox.put_nowait(partial(self._settle, task)))
+        self._keys: dict[Unit, Key] = {}
+        self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        """What the loop is to do next: only the loop changes what the run knows of itself."""
+        self._todo: deque[Decision] = deque()
+        self._begun = False
+        self._interrupts = 0
         self._bug: BaseException | None = None
-        self._tokens = Tokens()
         self._began = clock.monotonic()
-        self._users = {name: sum(node.server == name for node in plan.nodes.values()) for name in plan.servers}
-        self._releases: set[asyncio.Task[None]] = set()
+        left_out = {node_id for node_id in plan.nodes if select is not None and node_id not in select}
+        self._servers = Servers(plan, models, left_out)
+        self._root.left_out = left_out
 
-    def interrupt(self, code: ExitCode) -> None:
-        """Cancel what runs, start nothing more, close the record. May be called at any moment of the run."""
-        self._interrupted = self._interrupted or code
-        self._ended.put_nowait(code)
+    def interrupt(self, code: ExitCode) -> bool:
+        """Cancel what runs, start nothing more but what runs last, close the record. May be called at any moment.
+
+        The second time, what runs last is ended too. False: there is nothing more to end but the process.
+        """
+        self._interrupts += 1
+        if self._interrupts > 1 and (self._interrupts > 2 or not self._frontier.finals_left):
+            return False
+        self._inbox.put_nowait(partial(self._interrupted, again=self._interrupts > 1))
+        if self._interrupts == 1:
+            said = "stopped by the user" if code is ExitCode.INTERRUPTED else "terminated"
+            self._root.failures.ended_by(code, said)
+        return True
 
     def abort(self) -> None:
         """Put the end of every step and of the run on record now: the process is about to end. Call it once."""
@@ -105,8 +136,7 @@ class Executor:
         except FlowError as error:
             self._fail(error.exit_code, str(error))
         except Exception as error:
-            self._bug = error
-            self._fail(ExitCode.BUG, f"{type(error).__name__}: {error}")
+            self._found_bug(error)
         await self._end_tasks()
         try:
             self._abandon()
@@ -121,235 +151,271 @@ class Executor:
     # --- the loop ---------------------------------------------------------------------------------------------
 
     async def _walk(self) -> None:
+        if self._plan.limits.time_s is not None:
+            self._tasks.start_timer(self._run_out(self._plan.limits.time_s))
         slots = await self._prepared()
         if slots is None:
-            self._act(self._frontier.stop())
             return
+        self._begun = True
         self._act(self._frontier.begin(slots, self._cores))
         while not self._frontier.done:
-            ended = await self._ended.get()
-            if isinstance(ended, ExitCode):
-                self._stop()
-            else:
-                self._settle(ended)
+            (await self._inbox.get())()
 
     async def _prepared(self) -> Mapping[str, int] | None:
-        """Find or fetch models before any step: the servers' slots; None where an interrupt came meanwhile."""
-        task = asyncio.create_task(self._models.prepare(list(self._plan.servers)))
-        task.add_done_callback(self._ended.put_nowait)
-        ended = await self._ended.get()
-        if isinstance(ended, ExitCode):
-            self._stopping = True
-            task.cancel()
-            await asyncio.wait([task])
-            return None
+        """Find or fetch models before any step: the servers' slots; None where the run was ended meanwhile."""
+        task = asyncio.create_task(self._models.prepare(self._servers.needed))
+        task.add_done_callback(lambda _: self._inbox.put_nowait(lambda: None))
+        while not task.done():
+            (await self._inbox.get())()
+            if self._frontier.done:
+                task.cancel()
+                await asyncio.wait([task])
+                return None
         return task.result()
 
     def _act(self, decisions: Iterable[Decision]) -> None:
         """Do what the frontier decided; what that settles at once brings further decisions."""
-        todo = deque(decisions)
-        while todo:
-            match todo.popleft():
-                case Start(unit):
-                    todo += self._start(unit)
-                case Expand(node_id):
-                    todo += self._expand(self._plan.nodes[node_id])
-                case Skip(node_id, reason):
-                    self._finish(Unit(node_id), Outcome("skipped", reason=reason), 0.0)
-                case Gather(node_id, outcome, failed_item):
-                    self._gather(self._plan.nodes[node_id], Outcome(outcome), failed_item)
+        self._todo += decisions
+        while self._todo:
+            match self._todo[0]:  # it stays until it is done, whatever happens: every step has an end on record
+                case Start(unit, fallback):
+                    self._todo += self._start(unit, fallback=fallback)
+                case Consider(unit):
+                    self._todo += self._consider(unit)
+                case Expand(unit):
+                    self._todo += self._expand(unit)
+                case Skip(unit, reason):
+                    self._finish(unit, Outcome("skipped", reason=reason), End())
+                case Gather(unit, outcome, failed_item):
+                    self._gather(unit, outcome, failed_item)
+                case Finalize(group_id):
+                    self._todo += self._finalize(self._groups[group_id])
+                case Close(group_id):
+                    self._groups.pop(group_id).ended.set()
+                case decision:
+                    assert_never(decision)
+            self._todo.popleft()
 
-    def _start(self, unit: Unit) -> list[Decision]:
-        """Start a unit whose condition holds, as a task."""
-        node = self._plan.nodes[unit.node]
-        scope = self._scope if unit.index is None else self._item_scope(node, unit.index)
-        began = self._clock.monotonic()
-        if node.when is not None:
-            try:
-                if not judge(self._plan, node.when, scope).held:
-                    return self._ended_unit(unit, Outcome("skipped", reason="when"), ExitCode.OK, began)
-            except StepError as error:
-                failed = Outcome("failed", error=error_value(error, 0, node.mark))
-                return self._ended_unit(unit, failed, error.exit_code, began)
-        elif node.step.when is False:
-            return self._ended_unit(unit, Outcome("skipped", reason="when"), ExitCode.OK, began)
-        # The loop records the start: a task that is cancelled before its first instruction never runs its body.
-        self._emit(StepStarted(step=unit.id, kind=node.step.kind))
-        task = asyncio.create_task(run_unit(self._world, node, unit, scope))
-        self._tasks[task] = (unit, scope, began)
-        task.add_done_callback(self._ended.put_nowait)
-        return []
-
-    def _expand(self, node: Node) -> list[Decision]:
-        """Evaluate a `foreach`."""
-        began = self._clock.monotonic()
-        assert node.foreach is not None
+    def _consider(self, unit: Unit) -> list[Decision]:
+        """Whether a unit has to run: its condition, then whether its result is known."""
+        if self._frontier.is_stopped(unit.group):
+            return self._ended(unit, NOT_STARTED)
+        group = self._groups[unit.group]
+        node, scope = group.plan.nodes[unit.node], group.scope_of(unit)
         try:
-            given = render(self._plan, node.foreach, self._scope)
-            if not isinstance(given, list | dict):
-                said = f"foreach needs a list or mapping, not {_type_name(given)}"
-                raise StepError("expression", said, mark=self._plan.place(node.foreach.path))
-            limit = common_keys(self._plan, node, self._scope).max_parallel
+            if node.step.when is False or (node.when is not None and not judge(group.plan, node.when, scope).held):
+                return self._ended(unit, Outcome("skipped", reason="when"))
         except StepError as error:
             failed = Outcome("failed", error=error_value(error, 0, node.mark))
-            return self._ended_unit(Unit(node.id), failed, error.exit_code, began)
-        items: list[tuple[str | int, Json]] = [*(given.items() if isinstance(given, dict) else enumerate(given))]
-        self._fan_outs[node.id] = _FanOut(items, began=began)
-        self._emit(StepStarted(step=node.id, kind=node.step.kind, items=len(items)))
-        return self._frontier.expanded(node.id, len(items), None if limit is None else int(limit))
+            return self._ended(unit, failed, error.exit_code)
+        if self._known is not NOTHING_KNOWN:
+            key = self._keys[unit] = unit_key(group.world, node, scope)
+            if hit := self._known.find(unit.id, node, key):
+                return self._ended(unit, hit.outcome, key=self._keys.pop(unit), reused=hit.run_id)
+        return self._frontier.queue(unit)
 
-    def _item_scope(self, node: Node, index: int) -> dict[str, Any]:
-        items = self._fan_outs[node.id].items
-        key, value = items[index]
-        loop = {
-            "index": index + 1,
-            "index0": index,
-            "length": len(items),
-            "key": key,
-            "first": index == 0,
-            "last": index == len(items) - 1,
-        }
-        return {**self._scope, node.item_name: value, "loop": loop}
+    def _start(self, unit: Unit, *, fallback: bool) -> list[Decision]:
+        if self._frontier.is_stopped(unit.group):
+            return self._ended(unit, CANCELLED if fallback else NOT_STARTED)
+        group, began, key = self._groups[unit.group], self._clock.monotonic(), self._keys.pop(unit, None)
+        node, scope, world = group.plan.nodes[unit.node], group.scope_of(unit), group.world
+        if fallback:
+            assert node.fallback is not None
+            fallen = group.fallen.pop(unit)
+            began, key, scope = fallen.began, fallen.key, {**scope, "error": fallen.error}
+            work = run_unit(world, node.fallback, unit, scope, first_attempt=fallen.error["attempts"] + 1)
+        else:
+            # The loop records the start: a task that is cancelled before its first instruction never runs.
+            once = "once" if node.effect == "once" else ""
+            shown = group.shown(unit)
+            self._emit(StepStarted(step=unit.id, kind=node.step.kind, values=shown, effect=once))
+            key = unit_key(world, node, scope) if key is None else key
+            work = run_unit(world, node, unit, scope)
+        self._tasks.start(work, Running(unit, began, key, fallback))
+        return []
+
+    def _expand(self, unit: Unit) -> list[Decision]:
+        """Evaluate the items of a fan-out."""
+        if self._frontier.is_stopped(unit.group):
+            return self._ended(unit, NOT_STARTED)
+        group, began = self._groups[unit.group], self._clock.monotonic()
+        node = group.plan.nodes[unit.node]
+        try:
+            items = items_of(group.plan, node, group.scope)
+            limit = max_parallel(group.plan, node, group.scope)
+        except StepError as error:
+            return self._ended(unit, Outcome("failed", error=error_value(error, 0, node.mark)), error.exit_code)
+        items.began = began
+        group.items[node.id] = items
+        self._emit(StepStarted(step=unit.id, kind=node.step.kind, items=len(items)))
+        return self._frontier.expanded(unit, len(items), limit)
+
+    def _finalize(self, group: Group) -> list[Decision]:
+        """All steps have ended: those that run last may see how."""
+        if group is self._root:
+            self._budget.is_over = True
+        code = self._root.failures.code
+        status = status_of(code if code in ENDS_ALL else group.failures.code)
+        group.begin_final("cancelled" if group.is_given_up and status == "succeeded" else status)
+        return self._frontier.begin_final(group.id)
+
+    # --- flows inside steps -----------------------------------------------------------------------------------
+
+    async def _enter(self, node: Node, group_id: str, inputs: Mapping[str, Json]) -> Json:
+        """Run the flow inside a unit, in the unit's own task: the loop opens its group and says when it ends."""
+        unit = self._tasks.current().unit
+        group = inner_group(self._groups[unit.group], node, group_id, inputs, self._environ)
+        self._entered.add(group)
+        self._inbox.put_nowait(partial(self._open, group, unit))
+        try:
+            await group.ended.wait()
+        except asyncio.CancelledError:
+            self._inbox.put_nowait(partial(self._give_up, group))
+            while not group.ended.is_set():  # no unit ends before those within it, however often it is told to
+                with suppress(asyncio.CancelledError):
+                    await group.ended.wait()
+            raise
+        finally:
+            self._entered.discard(group)
+        return group.result()
+
+    def _open(self, group: Group, unit: Unit) -> None:
+        if group.is_given_up or self._frontier.is_stopped(unit.group):
+            group.is_given_up = True
+            group.ended.set()
+        else:
+            self._groups[group.id] = group
+            self._act(self._frontier.enter(unit, group.plan))
+
+    def _give_up(self, group: Group) -> None:
+        group.is_given_up = True
+        if self._groups.get(group.id) is group:
+            self._act(self._stop(group.id))
 
     # --- ends ---------------------------------------------------------------------------------------------------
 
-    def _settle(self, task: asyncio.Task[Any]) -> None:
+    def _settle(self, task: UnitTask) -> None:
         """A unit's task has ended: make its outcome, record it, act on what that allows."""
-        unit, _, began = self._tasks[task]
-        if task.cancelled():
-            outcome, code = CANCELLED, ExitCode.OK
-        else:
-            outcome, code = task.result()  # raises what was a bug, or could not be recorded
-        del self._tasks[task]
-        self._act(self._ended_unit(unit, outcome, code, began))
-
-    def _ended_unit(self, unit: Unit, outcome: Outcome, code: ExitCode, began: float) -> list[Decision]:
-        node = self._plan.nodes[unit.node]
-        handled = outcome.outcome == "failed" and node.step.on_error == "continue"
-        if unit.index is not None:
-            self._fan_outs[unit.node].outcomes[unit.index] = outcome
-        self._finish(unit, outcome, self._clock.monotonic() - began)
-        if outcome.outcome == "failed" and not handled:
-            self._codes.append(code)
-            assert outcome.error is not None
-            self._first_error = self._first_error or f"step {unit.id}: {outcome.error['message']}"
-        return self._frontier.settled(unit, outcome.outcome, handled=handled)
-
-    def _finish(self, unit: Unit, outcome: Outcome, duration_s: float, items: int | None = None) -> None:
-        """Record the end of a unit, then let other steps see its result: record before claim."""
-        whole = items is None  # of a fan-out only the items carry outputs
-        self._emit(
-            StepFinished(
-                step=unit.id,
-                outcome=outcome.outcome,
-                output=outcome.output if whole else None,
-                fields=outcome.fields if whole else {},
-                error=outcome.error,
-                reason=outcome.reason,
-                duration_s=duration_s,
-                items=items,
-            )
-        )
-        if unit.index is not None:
+        running = self._tasks.of(task)
+        if running is None:
+            return  # it was abandoned
+        outcome, code = (CANCELLED, ExitCode.OK) if task.cancelled() else task.result()  # raises what was a bug
+        self._tasks.forget(task)
+        unit, group = running.unit, self._groups[running.unit.group]
+        node = group.plan.nodes[unit.node]
+        may_fall_back = not running.fallback and not self._frontier.is_stopped(group.id)
+        if outcome.error is not None and node.fallback is not None and may_fall_back:
+            self._emit(FellBack(step=unit.id, kind=node.fallback.step.kind, error=outcome.error))
+            group.fallen[unit] = Fallen(outcome.error, running.began, running.key)
+            self._act(self._frontier.settled(unit, "failed", fallback=True))
             return
-        node = self._plan.nodes[unit.node]
-        result: dict[str, Json] = {"outcome": outcome.outcome, "error": outcome.error, **outcome.fields}
-        if outcome.outcome == "succeeded" or node.step.on_error == "continue":
-            result["output"] = outcome.output  # of a step that has no result it is undefined
-        self._results[unit.node] = result
-        server = node.server
-        if server is not None:
-            self._users[server] -= 1
-            if self._users[server] == 0 and not self._stopping:
-                task = asyncio.create_task(self._models.release(server))
-                self._releases.add(task)
-                task.add_done_callback(self._releases.discard)
+        self._act(self._ended(unit, outcome, code, began=running.began, key=running.key))
+        if running.key and outcome.outcome == "succeeded" and not running.fallback:
+            self._known.keep(unit.id, node, running.key, outcome)
 
-    def _gather(self, node: Node, ended: Outcome, failed_item: int | None) -> None:
-        """The result of a fan-out: every field is a list in item order, null where an item has none."""
-        fan_out = self._fan_outs[node.id]
-        count = len(fan_out.items)
-        outcomes = [fan_out.outcomes.get(i, SUCCEEDED) for i in range(count)]
-        fields = {name: [o.fields.get(name) for o in outcomes] for name in node.step.result_fields}
-        error = None
-        if failed_item is not None:
-            cause = fan_out.outcomes[failed_item].error or {}
-            error = {**cause, "message": f"{unit_id(node.id, failed_item)}: {cause.get('message', '')}"}
-        outcome = Outcome(ended.outcome, [o.output for o in outcomes], fields, error)
-        self._finish(Unit(node.id), outcome, self._clock.monotonic() - fan_out.began, items=count)
+    def _ended(
+        self,
+        unit: Unit,
+        outcome: Outcome,
+        code: ExitCode = ExitCode.OK,
+        *,
+        began: float | None = None,
+        key: Key | None = None,
+        reused: str = "",
+    ) -> list[Decision]:
+        """A unit has its end: record it, and ask what that allows."""
+        group = self._groups[unit.group]
+        node = group.plan.nodes[unit.node]
+        duration_s = 0.0 if began is None else self._clock.monotonic() - began
+        self._finish(unit, outcome, End(duration_s, key=key or {}, reused=reused))
+        handled = outcome.outcome == "failed" and node.step.on_error == "continue"
+        stopped: list[Decision] = []
+        if outcome.outcome == "failed" and not handled:
+            assert outcome.error is not None
+            group.failures.add(unit_id(unit.node, unit.index), outcome.error, code)
+            if group.plan.limits.fail_fast:
+                stopped = self._stop(group.id)
+        return [*stopped, *self._frontier.settled(unit, outcome.outcome, handled=handled)]
+
+    def _finish(self, unit: Unit, outcome: Outcome, end: End) -> None:
+        self._groups[unit.group].finish(unit, outcome, end)
+        if unit.group == ROOT and unit.index is None:
+            self._servers.ended(unit.node)
+
+    def _gather(self, unit: Unit, word: OutcomeWord, failed_item: int | None) -> None:
+        """All items of a fan-out that ran have ended."""
+        group = self._groups[unit.group]
+        outcome, items = group.gather(unit.node, word, failed_item)
+        self._finish(unit, outcome, End(self._clock.monotonic() - items.began, items=len(items)))
+        del group.items[unit.node]
 
     # --- endings of the run -----------------------------------------------------------------------------------
 
-    def _stop(self) -> None:
-        if not self._stopping:
-            self._stopping = True
-            for task in self._tasks:
-                task.cancel()
-            self._act(self._frontier.stop())
+    def _found_bug(self, error: Exception) -> None:
+        if self._bug is None:
+            self._bug = error
+            self._fail(ExitCode.BUG, f"{type(error).__name__}: {error}")
 
-    def _fail(self, code: ExitCode, message: str) -> None:
-        self._codes.append(code)
-        # This ended the run: it is told before what steps said.
-        self._first_error = message
+    def _fail(self, code: ExitCode, line: str) -> None:
+        self._root.failures.ended_by(code, line)
+
+    def _stop(self, group_id: str = ROOT, *, finals: bool = False) -> list[Decision]:
+        """Cancel what runs in a group and those within it, and start nothing more there."""
+        found = self._frontier.stop(group_id, finals=finals or not self._begun)
+        self._servers.is_closing = self._servers.is_closing or group_id == ROOT
+        self._tasks.cancel(lambda unit: self._frontier.is_stopped(unit.group))
+        return found
+
+    def _interrupted(self, *, again: bool) -> None:
+        self._act(self._stop(finals=again))
+        if not again and self._frontier.finals_left:
+            self._emit(Warned(message="the steps of finally still run; interrupt again to skip them"))
+
+    def _reached(self, limit: str) -> None:
+        """A limit ends the run, but not what runs last."""
+        if not self._budget.is_over:
+            self._budget.is_over = True
+            self._root.failures.ended_by(ExitCode.LIMITED, limit)
+            self._act(self._stop())
+
+    async def _run_out(self, time_s: float) -> None:
+        await self._clock.sleep(time_s)
+        said = self._budget.out_of_time(self._clock.monotonic() - self._began)
+        self._inbox.put_nowait(partial(self._reached, said))
 
     async def _end_tasks(self) -> None:
         """No task outlives the run, however it ended."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._releases, return_exceptions=True)
+        for group in (*self._groups.values(), *self._entered):  # also one that the loop did not come to open
+            group.is_given_up = True
+            group.ended.set()
+        await self._tasks.end()
+        await self._servers.settled()
 
     def _abandon(self) -> None:
         """Where something ended the walk half-way, every step that has none gets its end on record."""
         if self._frontier.done:
             return
-        self._act(self._frontier.stop())
-        for task, (unit, _, began) in list(self._tasks.items()):
-            del self._tasks[task]
-            self._act(self._ended_unit(unit, CANCELLED, ExitCode.OK, began))
+        try:
+            self._act(self._stop(finals=True))
+            for running in self._tasks.abandon():
+                self._act(self._ended(running.unit, CANCELLED, began=running.began))
+        except RecordError:
+            raise
+        except Exception as error:  # what broke the walk may break this too: the run still ends
+            self._found_bug(error)
 
     def _result(self) -> RunResult:
-        if self._interrupted is not None:
-            self._codes.append(self._interrupted)
-        code = worst(self._codes)
-        outputs, faults = self._outputs()
-        if code is ExitCode.OK and faults:
-            code, self._first_error = faults[0].exit_code, f"{faults[0].mark}: {faults[0].message}"
-        status: RunStatus = "succeeded" if code is ExitCode.OK else "failed"
-        if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
-            said = "stopped by the user" if code is ExitCode.INTERRUPTED else "terminated"
-            status, self._first_error = "cancelled", said
-        return RunResult(status, code, outputs, self._first_error, self._bug)
+        outputs, faults = self._root.outputs()
+        return result_of(self._root.failures, outputs, faults, self._bug)
 
     def _last_event(self, result: RunResult) -> RunFinished:
-        return RunFinished(
-            status=result.status,
-            exit_code=int(result.exit_code),
-            outputs=result.outputs,
-            tokens=asdict(self._tokens),
-            duration_s=self._clock.monotonic() - self._began,
-            error=result.error,
-        )
-
-    def _outputs(self) -> tuple[dict[str, Json], list[StepError]]:
-        """What the flow gives; null for what can't be computed, with the reason."""
-        if self._plan.outputs is None:
-            return {self._plan.last_step: self._results.get(self._plan.last_step, {}).get("output")}, []
-        found: dict[str, Json] = {}
-        faults = []
-        for name, values in self._plan.outputs.items():
-            try:
-                found[name] = render(self._plan, values, self._scope)
-            except StepError as error:
-                found[name] = None
-                faults.append(error)
-        return found, faults
+        return last_event(result, self._budget.tokens, self._clock.monotonic() - self._began)
 
     def _emit(self, event: Event) -> None:
-        if isinstance(event, GenerationFinished):
-            self._tokens.add(event.usage)
+        """Raises `StepError` for a tool call that the run may not make."""
+        exceeded = self._budget.count(event)
+        if exceeded is not None:
+            self._inbox.put_nowait(partial(self._reached, exceeded))
+            if isinstance(event, ToolStarted):
+                raise refused(exceeded)
         self._record(event)
-
-
-def _type_name(value: Json) -> str:
-    names = {str: "text", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), type(value).__name__)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gptoss_flow.errors import RecordError
 from gptoss_flow.events import Event, Stamped, TokensArrived
-from gptoss_flow.ports import Clock, Sink
+from gptoss_flow.ports import Clock, Redact, Sink
 
 
 class Journal:
@@ -17,10 +17,13 @@ class Journal:
     For one thread.
     """
 
-    def __init__(self, sinks: Sequence[Sink], clock: Clock, *, first_seq: int = 1) -> None:
-        """`first_seq` continues the numbers of an interrupted run."""
+    def __init__(
+        self, sinks: Sequence[Sink], clock: Clock, *, first_seq: int = 1, redact: Redact | None = None
+    ) -> None:
+        """`first_seq` continues the numbers of an interrupted run. No sink sees what `redact` takes out."""
         self._sinks = tuple(sinks)
         self._clock = clock
+        self._redact = redact
         self._next_seq = first_seq
         self._closed = False
         self.failure: RecordError | None = None
@@ -29,6 +32,13 @@ class Journal:
         """Raises `RecordError`."""
         if self.failure is not None:
             raise self.failure
+        if self._redact is None:
+            self._send(event)
+        else:
+            for redacted in self._redact(event):
+                self._send(redacted)
+
+    def _send(self, event: Event) -> None:
         seq = 0
         if not isinstance(event, TokensArrived):
             seq = self._next_seq

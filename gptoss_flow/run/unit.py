@@ -1,101 +1,151 @@
-"""Runs one unit, a step or an item, to its single end: attempts, time limit, expectations."""
+"""Runs one unit, a step or an item, to its single end: rounds, attempts, time limit, expectations."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 from pydantic import ValidationError
 
 from gptoss_flow.errors import ExitCode, StepError
-from gptoss_flow.events import Outcome, StepRetried
+from gptoss_flow.events import Outcome, RoundFinished, StepRetried
 from gptoss_flow.fields import RENDERED
-from gptoss_flow.plan.frontier import Unit
+from gptoss_flow.plan.decisions import Unit
 from gptoss_flow.plan.plan import Node, Plan
-from gptoss_flow.run.context import Context, Scope, World, error_value, render
-from gptoss_flow.steps.base import CommonKeys, Result, Retry
+from gptoss_flow.run.context import Context, Scope, World, error_value, judge, render
+from gptoss_flow.steps.base import CommonKeys, Feedback, Result, Retry, UnitKeys
 from gptoss_flow.steps.check import require
 
 ONCE = Retry(attempts=1)
 
 
-def common_keys(plan: Plan, node: Node, scope: Scope) -> CommonKeys:
-    """timeout, retry and max_parallel with their values. Raises `StepError`."""
+def unit_keys(plan: Plan, node: Node, scope: Scope) -> CommonKeys | UnitKeys:
+    """timeout, retry and repeat with their values. Raises `StepError`."""
     if node.common.compiled.constant:
         return node.step
     try:
-        return CommonKeys.model_validate(render(plan, node.common, scope), context=RENDERED)
+        return UnitKeys.model_validate(render(plan, node.common, scope), context=RENDERED)
     except ValidationError as error:
         raise _wrong_value(error, plan, node) from None
 
 
-async def run_unit(world: World, node: Node, unit: Unit, scope: Scope) -> tuple[Outcome, ExitCode]:
-    """The unit's outcome, and the exit code that it means where nothing handles it. Raises only for bugs."""
-    attempt = 1
+async def run_unit(
+    world: World, node: Node, unit: Unit, scope: Scope, *, first_attempt: int = 1
+) -> tuple[Outcome, ExitCode]:
+    """The unit's outcome, and the exit code that it means where nothing handles it. Raises only for bugs.
+
+    `first_attempt`: the number of its first try, above 1 for a fallback.
+    """
+    work = _Unit(world, node, unit, first_attempt)
+    late: float | None = None
     try:
-        common = common_keys(world.plan, node, scope)
-        retry = common.retry or ONCE
-        async with asyncio.timeout(_seconds(common.timeout)) as limit:
-            while True:
-                try:
-                    result = await _attempt(world, node, unit, attempt, scope)
-                    return Outcome("succeeded", result.output, result.fields), ExitCode.OK
-                except StepError as error:
-                    if not _worth_another(error, retry, attempt):
-                        raise
-                    delay = _delay(retry, attempt)
-                    said = error_value(error, attempt, node.mark)
-                    attempts = int(retry.attempts)
-                    world.emit(
-                        StepRetried(step=unit.id, attempt=attempt, attempts=attempts, error=said, delay_s=delay)
-                    )
-                    await world.clock.sleep(delay)
-                    attempt += 1
+        keys = unit_keys(world.plan, node, scope)
+        late = None if keys.timeout is None else float(keys.timeout)
+        async with asyncio.timeout(late) as limit:
+            result = await work.rounds(keys, scope)
+        return Outcome("succeeded", result.output, result.fields), ExitCode.OK
     except StepError as error:
-        return Outcome("failed", error=error_value(error, attempt, node.mark)), error.exit_code
+        return work.failed(error)
     except TimeoutError:
         if not limit.expired():
             raise
-        late = StepError("timeout", f"took longer than its timeout of {common.timeout:g} s")
-        return Outcome("failed", error=error_value(late, attempt, node.mark)), late.exit_code
+        return work.failed(StepError("timeout", f"took longer than its timeout of {late:g} s"))
 
 
-async def _attempt(world: World, node: Node, unit: Unit, attempt: int, scope: Scope) -> Result:
-    context = Context(world, node, unit.id, attempt, scope)
-    try:
-        result = await node.step.run(context)
-    except ValidationError as error:
-        raise _wrong_value(error, world.plan, node) from None
-    if node.expect:
-        require(context.expectations(result.output), "expect")
-    return result
+class _Unit:
+    """One unit while it runs; `attempt` counts over all of its rounds."""
+
+    def __init__(self, world: World, node: Node, unit: Unit, first_attempt: int) -> None:
+        self._world = world
+        self._node = node
+        self._unit = unit
+        self._attempt = first_attempt
+
+    async def rounds(self, keys: CommonKeys | UnitKeys, scope: Scope) -> Result:
+        rule, limits = self._node.repeat, keys.repeat
+        if rule is None or limits is None:
+            return await self._tries(keys.retry or ONCE, scope)
+        most = int(limits.max)
+        for number in range(1, most + 1):
+            loop = {
+                "index": number,
+                "index0": number - 1,
+                "length": most,
+                "first": number == 1,
+                "last": number == most,
+            }
+            here = {**scope, "loop": loop}
+            result = await self._tries(keys.retry or ONCE, here)
+            verdict = judge(self._world.plan, rule.until, {**here, "output": result.output})
+            if verdict.held:
+                return result
+            if number < most:
+                delay_s = float(limits.delay)
+                self._world.emit(
+                    RoundFinished(step=self._unit.id, round=number, output=result.output, delay_s=delay_s)
+                )
+                self._attempt += 1
+                await self._world.clock.sleep(delay_s)
+        raise StepError("check", f"not so after {most} rounds: {verdict}", mark=verdict.mark)
+
+    async def _tries(self, retry: Retry, scope: Scope) -> Result:
+        feedback: Feedback | None = None
+        tried = 1
+        while True:
+            context = Context(self._world, self._node, self._unit.id, self._attempt, scope, feedback)
+            try:
+                return await self._try(context)
+            except StepError as error:
+                if not (error.retryable and error.kind in retry.on and tried < int(retry.attempts)):
+                    raise
+                delay_s = _delay(retry, tried)
+                self._world.emit(
+                    StepRetried(
+                        step=self._unit.id,
+                        attempt=self._attempt,
+                        attempts=self._attempt - tried + int(retry.attempts),
+                        error=error_value(error, self._attempt, self._node.mark),
+                        delay_s=delay_s,
+                    )
+                )
+                await self._world.clock.sleep(delay_s)
+                feedback = Feedback(context.answer, error.message) if retry.feedback else None
+                tried += 1
+                self._attempt += 1
+
+    async def _try(self, context: Context) -> Result:
+        try:
+            result = await self._node.step.run(context)
+        except ValidationError as error:
+            raise _wrong_value(error, self._world.plan, self._node) from None
+        if self._node.expect:
+            require(context.expectations(result.output), "expect")
+        return result
+
+    def failed(self, error: StepError) -> tuple[Outcome, ExitCode]:
+        said = error_value(error, self._attempt, self._node.mark)
+        return Outcome("failed", error=said), error.exit_code
 
 
-def _worth_another(error: StepError, retry: Retry, attempt: int) -> bool:
-    return error.retryable and error.kind in retry.on and attempt < int(retry.attempts)
-
-
-def _delay(retry: Retry, attempt: int) -> float:
-    delay = min(float(retry.backoff) * 2.0 ** (attempt - 1), float(retry.max_backoff))
+def _delay(retry: Retry, tried: int) -> float:
+    delay = min(float(retry.backoff) * 2.0 ** (tried - 1), float(retry.max_backoff))
     return delay * random.uniform(0.5, 1.0) if retry.jitter else delay
-
-
-def _seconds(timeout: float | str | None) -> float | None:
-    return None if timeout is None else float(timeout)
 
 
 def _wrong_value(error: ValidationError, plan: Plan, node: Node) -> StepError:
     """An expression gave a value that its key does not allow."""
     first = error.errors()[0]
-    path = ("steps", node.id, *_existing(first["loc"], plan, node))
-    where = ".".join(str(part) for part in path[2:]) or node.step.kind
+    within = _existing(first["loc"], plan, node)
+    path = (*node.body.path, *within)
+    where = ".".join(map(str, within)) or node.step.kind
     said = first["msg"].removeprefix("Input ").removeprefix("Value ")
     return StepError("expression", f"{where}: {first['input']!r} {said}", mark=plan.place(path), retryable=False)
 
 
 def _existing(loc: tuple[str | int, ...], plan: Plan, node: Node) -> list[str | int]:
     """pydantic puts names of unions' members into `loc`: keep the parts that are in the file."""
-    data, found = plan.loaded.data["steps"][node.id], list[str | int]()
+    data, found = _written(plan, node), list[str | int]()
     loc = loc if loc and loc[0] in data else (node.step.kind, *loc)
     for part in loc:
         in_mapping = isinstance(data, dict) and part in data
@@ -104,3 +154,11 @@ def _existing(loc: tuple[str | int, ...], plan: Plan, node: Node) -> list[str | 
             found.append(part)
             data = data[part]
     return found
+
+
+def _written(plan: Plan, node: Node) -> Any:
+    """The step's data, at the path where its body stands."""
+    data: Any = plan.loaded.data
+    for part in node.body.path:
+        data = data[part]
+    return data

@@ -21,7 +21,8 @@ from gptoss_flow.events import (
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.record.state import fold
 from gptoss_flow.run.clock import SystemClock
-from gptoss_flow.run.executor import Executor, RunResult
+from gptoss_flow.run.ends import RunResult
+from gptoss_flow.run.executor import Executor
 from gptoss_flow.run.journal import Journal
 from gptoss_flow.testing.event_log import EventLog
 from gptoss_flow.testing.scripted_model import Script, ScriptedModels

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gptoss_flow.errors import RecordError
-from gptoss_flow.events import Stamped, StepFinished, StepStarted, TokensArrived, Warned
+from gptoss_flow.events import Event, Stamped, StepFinished, StepStarted, TokensArrived, Warned
 from gptoss_flow.record.journal_file import JournalFile, read_journal
 from gptoss_flow.run.journal import Journal
 from gptoss_flow.testing.clock import START, ManualClock
@@ -119,3 +119,17 @@ def test_what_was_emitted_is_what_is_read_back_to_the_microsecond(tmp_path: Path
     journal.close()
     assert list(read_journal(tmp_path / "events.jsonl")) == log.stamped
     assert log.for_step("s7") == [StepFinished(step="s7", outcome="succeeded", output=7)]
+
+
+def test_what_is_taken_out_of_an_event_no_sink_sees() -> None:
+    log, view = EventLog(), EventLog()
+
+    def redact(event: Event) -> list[Event]:
+        return [Warned(message="masked"), event] if isinstance(event, StepFinished) else [Warned(message="masked")]
+
+    journal = Journal([log, view], ManualClock(), redact=redact)
+    journal.emit(Warned(message="secret"))
+    journal.emit(StepFinished(step="a", outcome="succeeded"))
+    assert log.stamped == view.stamped
+    assert [(s.seq, s.event.type) for s in log.stamped] == [(1, "warned"), (2, "warned"), (3, "step_finished")]
+    assert "secret" not in repr(log.stamped)
