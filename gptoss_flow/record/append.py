@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from pathlib import Path
 
 from gptoss_flow.errors import Problem, RecordError
@@ -22,6 +23,9 @@ _HINTS = {
     errno.ELOOP: "it is a symbolic link; choose another folder",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
+
+TRIES, BETWEEN_TRIES_S = 50, 0.01
+"""How long a file system that says EAGAIN is asked again."""
 
 if sys.platform == "darwin":
     _datasync = os.fsync
@@ -76,11 +80,19 @@ class AppendFile:
         """Hand over all of `line`: one write, more only where the system took a part of it."""
         self._check()
         try:
-            written = os.write(self._descriptor, line)
+            written = self._write(line)
             while written < len(line):
-                written += os.write(self._descriptor, line[written:])
+                written += self._write(line[written:])
         except OSError as error:
             raise self._fail("write", error) from error
+
+    def _write(self, data: bytes) -> int:
+        for _ in range(TRIES):
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:
+                time.sleep(BETWEEN_TRIES_S)
+        return os.write(self._descriptor, data)
 
     def sync(self) -> None:
         """Everything appended so far is on stable storage when this returns."""

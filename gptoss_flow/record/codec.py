@@ -50,6 +50,8 @@ class _Shape:
     checks: tuple[tuple[str, tuple[type, ...] | None, bool], ...]
     """Field, the types its JSON may have (None: any), whether it must be there."""
     known: frozenset[str]
+    is_boundary: bool
+    """Whether every record of this class is one; an event of another class may say so itself."""
 
 
 def _json_types(hint: Any) -> tuple[type, ...] | None:
@@ -75,7 +77,8 @@ def _shape(cls: type[Any]) -> _Shape:
         for f in fields(cls)
     )
     known = frozenset({"seq", "t", "type", "crc", *names})
-    return _Shape(cls, f'"type":"{cls.type}",'.encode(), names, attrgetter(*names), checks, known)
+    prefix = f'"type":"{cls.type}",'.encode()
+    return _Shape(cls, prefix, names, attrgetter(*names), checks, known, cls.boundary is True)
 
 
 _SHAPES: Final[dict[type, _Shape]] = {cls: _shape(cls) for cls in get_args(Event)}
@@ -99,7 +102,7 @@ def encode(stamped: Stamped) -> bytes:
     except ValueError:
         encoded = _encode_unusual(body, shape.cls.type)
     covered = b'{"seq":%d,"t":%.6f,%b%b' % (stamped.seq, stamped.time, shape.prefix, encoded[1:-1])
-    if shape.cls.boundary:
+    if stamped.event.boundary:
         return b'%b,"crc":"%08x"}\n' % (covered, crc32(covered))
     return covered + b"}\n"
 
@@ -142,11 +145,14 @@ def decode(line: bytes) -> tuple[Stamped, Set[str]]:
         if isinstance(event_type, str):
             raise UnknownType(event_type)
         raise Damaged("shape", "it lacks a type")
-    if shape.cls.boundary and not summed:
+    if shape.is_boundary and not summed:
         raise Damaged("crc", f"a {event_type} record without its CRC-32")
     arguments = _arguments(record, shape)
+    event = shape.cls(**arguments)
+    if event.boundary and not summed:
+        raise Damaged("crc", f"a {event_type} record without its CRC-32")
     unknown = record.keys() - shape.known if len(record) != len(arguments) + (4 if summed else 3) else _NOTHING
-    return Stamped(seq, time, shape.cls(**arguments)), unknown
+    return Stamped(seq, time, event), unknown
 
 
 def _arguments(record: dict[str, Json], shape: _Shape) -> dict[str, Json]:

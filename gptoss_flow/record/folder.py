@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +27,10 @@ def new_run_id(now: datetime) -> str:
     Without hyphens because rlog/1 ends an id at the first one.
     """
     return f"{now.astimezone(UTC):%Y%m%d_%H%M%S_%f}_{secrets.token_hex(2)}"
+
+
+def is_run_id(name: str) -> bool:
+    return _RUN_ID.fullmatch(name) is not None
 
 
 class RunFolder:
@@ -73,7 +78,7 @@ def list_runs(base: Path) -> list[Path]:
         return []
     except OSError as error:
         raise record_error("read", runs, error) from error
-    return sorted(path for path in found if _RUN_ID.fullmatch(path.name))
+    return sorted(path for path in found if is_run_id(path.name))
 
 
 def newest_run(base: Path) -> Path | None:
@@ -130,7 +135,7 @@ def _make_private(folder: Path) -> bool:
 
 def _ignore_in_git(state: Path) -> None:
     ignore = state / ".gitignore"
-    if not ignore.exists():
+    if not ignore.exists() or not ignore.stat().st_size:  # whoever made it may have been killed before he wrote it
         with os.fdopen(open_private(ignore), "ab") as file:
             file.write(b"*\n")
 
@@ -142,8 +147,6 @@ def _lock(path: Path, run_id: str) -> int:
         raise record_error("lock", path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
     except BlockingIOError:
         owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
@@ -155,4 +158,7 @@ def _lock(path: Path, run_id: str) -> int:
     except OSError as error:
         os.close(descriptor)
         raise record_error("lock", path, error) from error
+    with suppress(OSError):  # the number is for people: without it the lock holds as well
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor

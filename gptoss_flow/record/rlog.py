@@ -17,22 +17,27 @@ from typing import assert_never
 
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import (
+    FellBack,
     GenerationFinished,
     Json,
     PromptRendered,
+    RoundFinished,
     RunFinished,
+    RunResumed,
     RunStarted,
     ServerChanged,
     Stamped,
     StepFinished,
     StepRetried,
     StepStarted,
+    TextCut,
     TokensArrived,
     ToolFinished,
     ToolStarted,
     Warned,
 )
 from gptoss_flow.record.append import AppendFile
+from gptoss_flow.record.rlog_lines import is_word
 
 LONGEST_TEXT = 4000
 """Characters of a text that a line shows; the journal has all of it."""
@@ -75,7 +80,7 @@ class Rlog:
     def _lines(self, stamped: Stamped) -> list[str]:
         event, seq = stamped.event, stamped.seq
         match event:
-            case TokensArrived():
+            case TokensArrived() | TextCut():
                 return []
             case RunStarted():
                 fields = f"id={self._word(event.run_id)} ts={_ts(stamped)} flow={_name(event.flow)}"
@@ -104,6 +109,14 @@ class Rlog:
             case StepRetried():
                 fields = _fields(attempt=f"{event.attempt}/{event.attempts}", level="warn", delay_s=event.delay_s)
                 return [f"@retry span={self._word(event.step)}{fields} {_error(event.error, seq)}"]
+            case RunResumed():
+                return [f"@resume ts={_ts(stamped)} version={_name(event.version)}"]
+            case RoundFinished():
+                said = _text(event.output, seq)
+                return [f"@checkpoint span={self._word(event.step)} round={event.round} → {said}"]
+            case FellBack():
+                fields = _fields(level="warn", kind=_name(event.kind))
+                return [f"@fallback span={self._word(event.step)}{fields} {_error(event.error, seq)}"]
             case Warned():
                 span = _fields(span=self._word(event.step)) if event.step else ""
                 return [f"@notify level=warn{span} {_text(event.message, seq)}"]
@@ -227,7 +240,7 @@ def _name(text: str) -> str:
     """A name as one word of printable characters that starts with a word character and reads as no field."""
     name = "_".join(one_line(text).split()).replace("=", "_").replace("→", "_")
     name = _INTERRUPTED.sub("_i", name)
-    return name if name[:1].isalnum() else f"_{name}"
+    return name if is_word(name[:1]) else f"_{name}"
 
 
 def _error(error: dict[str, Json], seq: int) -> str:

@@ -41,7 +41,8 @@ def _record_schema(cls: type[Any]) -> dict[str, Json]:
             "pattern": "^[0-9a-f]{8}$",
             "description": "CRC-32 of the line's bytes before this key's comma; always the last key.",
         }
-        required.append("crc")
+        if cls.boundary is True:  # else it depends on the event
+            required.append("crc")
     described = (
         {}
         if cls.__doc__ is None or cls.__doc__.startswith(f"{cls.__name__}(")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
 from gptoss_flow.events import (
+    FellBack,
     GenerationFinished,
     Json,
     OutcomeWord,
     PromptRendered,
+    RoundFinished,
     RunFinished,
+    RunResumed,
     RunStarted,
     RunStatus,
     ServerChanged,
@@ -22,13 +25,19 @@ from gptoss_flow.events import (
     StepFinished,
     StepRetried,
     StepStarted,
+    TextCut,
     TokensArrived,
     ToolFinished,
     ToolStarted,
     Warned,
 )
 
-_ITEM = re.compile(r"(.+)\[(\d+)\]")
+_ITEM = re.compile(r"(.+)\[(\d{1,9})\]")
+_ROOT_STEP = re.compile(r"[.\[]")
+_DEEPEST = 50
+"""Items within items within items; a name with more brackets is just a name."""
+CLAIMED = 1000
+"""How many items a record may claim for each one that it tells of: a result has no more of them."""
 
 
 @dataclass(slots=True)
@@ -40,10 +49,12 @@ class Tokens:
     generated: int = 0
 
     def add(self, usage: dict[str, int]) -> None:
-        reused = usage.get("cached_tokens", 0)
-        self.computed += max(0, usage.get("prompt_tokens", 0) - reused)
+        prompt, reused, generated = map(
+            _number, map(usage.get, ("prompt_tokens", "cached_tokens", "completion_tokens"))
+        )
+        self.computed += max(0, prompt - reused)
         self.reused += reused
-        self.generated += usage.get("completion_tokens", 0)
+        self.generated += generated
 
 
 @dataclass(slots=True)
@@ -75,6 +86,17 @@ class StepView:
     """0: it never started."""
     tokens: Tokens = field(default_factory=Tokens)
     tool_calls: int = 0
+    rounds: int = 0
+    """Of a `repeat`: how many rounds ended that were not the last."""
+    fell_back: dict[str, Json] | None = None
+    """The error that its fallback stands in for."""
+    key: dict[str, str] = field(default_factory=dict)
+    reused: str = ""
+    """The run that its result was taken from."""
+    redacted: bool = False
+    """A secret was taken out of its result."""
+    values: dict[str, Json] = field(default_factory=dict)
+    """Of an item, what it stands for: a matrix's cell, a mapping's key."""
     item_count: int | None = None
     """None for a step that is not a fan-out."""
     items: dict[int, StepView] = field(default_factory=dict)
@@ -113,14 +135,19 @@ class RunState:
                 self.started, self.finished = event, None
                 for step_id, kind in event.steps.items():
                     self.steps.setdefault(step_id, StepView(step_id)).kind = kind
+            case RunResumed():
+                self.finished = None
             case ServerChanged():
                 before = self.servers.get(event.server)
                 facts = event.facts or (before.facts if before else {})
                 self.servers[event.server] = ServerView(event.state, event.detail, stamped.time, facts)
             case StepStarted():
                 step = self.step(event.step)
+                if step.outcome is not None:
+                    _begin_again(step)
                 step.kind = event.kind
                 step.item_count = event.items
+                step.values = event.values
                 step.attempts = max(step.attempts, event.attempt)
                 if step.started_at is None:
                     step.started_at = stamped.time
@@ -132,11 +159,15 @@ class RunState:
                 self.tokens.add(event.usage)
             case ToolStarted():
                 self.step(event.step).tool_calls += 1
-            case ToolFinished():
+            case ToolFinished() | TextCut():
                 pass
             case StepRetried():
                 step = self.step(event.step)
                 step.attempts = max(step.attempts, event.attempt + 1)
+            case RoundFinished():
+                self.step(event.step).rounds = event.round
+            case FellBack():
+                self.step(event.step).fell_back = event.error
             case Warned():
                 self.warnings.append(event)
             case StepFinished():
@@ -150,12 +181,25 @@ class RunState:
         """The step or item (`each[3]`) of this id; it is made where it is new."""
         if step_id in self.steps:
             return self.steps[step_id]
-        if item := _ITEM.fullmatch(step_id):
+        if (item := _ITEM.fullmatch(step_id)) and step_id.count("[") < _DEEPEST:
             parent, index = self.step(item[1]), int(item[2])
             if index not in parent.items:
                 parent.items[index] = StepView(step_id, parent.kind)
             return parent.items[index]
         return self.steps.setdefault(step_id, StepView(step_id))
+
+
+def _begin_again(step: StepView) -> None:
+    """It ended before, in a run that was resumed or in an earlier round of the flow that it is in."""
+    step.outcome = step.output = step.error = step.ended_at = step.fell_back = None
+    step.reason = step.reused = ""
+    step.rounds = 0
+    step.fields, step.key, step.items = {}, {}, {}
+
+
+def _number(value: Json) -> int:
+    """0 for what is no number: a record may be damaged, or another's."""
+    return value if isinstance(value, int) else 0
 
 
 def _finish(step: StepView, event: StepFinished, time: float) -> None:
@@ -164,11 +208,15 @@ def _finish(step: StepView, event: StepFinished, time: float) -> None:
     step.fields = event.fields
     step.error = event.error
     step.reason = event.reason
+    step.key = event.key
+    step.reused = event.reused
+    step.redacted = event.redacted
     step.duration_s = event.duration_s
     step.ended_at = time
     if event.items is not None:
         step.item_count = event.items
-        items = [step.items.get(index) for index in range(event.items)]
+        count = min(event.items, CLAIMED * (1 + len(step.items)))
+        items = [step.items.get(index) for index in range(count)]
         names = dict.fromkeys(name for item in items if item for name in item.fields)
         step.output = [item.output if item else None for item in items]
         step.fields = {name: [item.fields.get(name) if item else None for item in items] for name in names}
@@ -185,8 +233,8 @@ def fold(events: Iterable[Stamped]) -> RunState:
 def summary(state: RunState, folder: Path | None) -> dict[str, Json]:
     """The object that `--json` prints. `folder` is the run's; what the events do not tell yet is null.
 
-    `steps` has one entry a step, in plan order; a fan-out's `output` is its items' outputs, null where an item
-    was skipped or failed and the flow went on.
+    `steps` has one entry a step, in plan order, those of a flow inside it behind it, by full id. A fan-out's
+    `output` is its items' outputs, null where an item was skipped or failed and the flow went on.
     """
     started, finished = state.started, state.finished
     return {
@@ -195,7 +243,7 @@ def summary(state: RunState, folder: Path | None) -> dict[str, Json]:
         "outputs": finished.outputs if finished else {},
         "steps": {
             step.id: {"outcome": step.outcome, "output": step.output, "error": step.error}
-            for step in state.steps.values()
+            for step in in_order(state.steps)
         },
         "tokens": {
             "computed": state.tokens.computed,
@@ -203,3 +251,13 @@ def summary(state: RunState, folder: Path | None) -> dict[str, Json]:
             "generated": state.tokens.generated,
         },
     }
+
+
+def in_order(steps: Mapping[str, StepView]) -> list[StepView]:
+    """Those of flows inside steps behind the step of the run's own flow that they are in."""
+    places = {step_id: place for place, step_id in enumerate(steps)}
+
+    def place(step: StepView) -> int:
+        return places.get(_ROOT_STEP.split(step.id, maxsplit=1)[0], places[step.id])
+
+    return sorted(steps.values(), key=place)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptoss_flow.errors import RecordError
-from gptoss_flow.events import Stamped, StepFinished, Warned
+from gptoss_flow.events import Stamped, StepFinished, ToolStarted, Warned
 from gptoss_flow.record.codec import Damaged, UnknownType, decode, encode
 from tests.record.samples import RECORDED, START, a_run, any_event, generation, run_started, stamp
 
@@ -56,8 +56,22 @@ def test_a_record_has_the_promised_keys_in_order() -> None:
     line = encode(Stamped(7, 1767225600.25, StepFinished(step="a", outcome="succeeded", output=[1])))
     assert line == (
         b'{"seq":7,"t":1767225600.250000,"type":"step_finished","step":"a","outcome":"succeeded","output":[1],'
-        b'"fields":{},"error":null,"reason":"","duration_s":0.0,"items":null}\n'
+        b'"fields":{},"error":null,"reason":"","duration_s":0.0,"items":null,"key":{},"reused":"","redacted":false}\n'
     )
+
+
+def test_a_call_that_must_not_happen_twice_is_a_boundary_before_it_begins() -> None:
+    once, again = (
+        ToolStarted(step="a", call_id="a.1", tool="t", arguments={}, effect=effect) for effect in ("once", "pure")
+    )
+    assert (once.boundary, again.boundary) == (True, False)
+    line = encode(Stamped(1, START, once))
+    assert decode(line)[0].event == once
+    unsummed = line[: line.rindex(b',"crc"')] + b"}"
+    with pytest.raises(Damaged) as seen:
+        decode(unsummed)
+    assert seen.value.kind == "crc"
+    assert b'"crc"' not in encode(Stamped(1, START, again))
 
 
 def test_numbers_that_json_does_not_have_become_null() -> None:

@@ -144,7 +144,10 @@ def test_a_run_as_the_log_shows_it(tmp_path: Path) -> None:
         "@checkpoint span=each latency_ms=1500 outcome=succeeded items=3",
         "@phase title span=title ts=2026-01-01T00:00:00.020000Z kind=set",
         '@checkpoint span=title latency_ms=0 outcome=succeeded → {"name": "It adds."}',
-        "@end ts=2026-01-01T00:00:00.022000Z tokens_in=40 tokens_out=6 tokens_cached=30 latency_ms=2000"
+        "@resume ts=2026-01-01T00:00:00.022000Z version=0.1.0",
+        "@checkpoint span=title round=1 → It adds.",
+        "@fallback span=title level=warn kind=set server: It adds.",
+        "@end ts=2026-01-01T00:00:00.026000Z tokens_in=40 tokens_out=6 tokens_cached=30 latency_ms=2000"
         " status=succeeded exit=0 It adds.",
         "",
     ]

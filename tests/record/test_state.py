@@ -19,7 +19,7 @@ from gptoss_flow.events import (
 )
 from gptoss_flow.record.codec import decode, encode
 from gptoss_flow.record.journal_file import JournalFile, read_journal
-from gptoss_flow.record.state import RunState, Tokens, fold, summary
+from gptoss_flow.record.state import CLAIMED, RunState, Tokens, fold, summary
 from tests.record.samples import START, a_run, any_event, generation, run_started, stamp
 
 
@@ -112,6 +112,30 @@ def test_items_of_steps_of_sub_flows_find_their_step() -> None:
     assert list(state.steps["outer[3].inner"].items) == [12]
 
 
+def test_steps_of_flows_inside_stand_behind_their_step() -> None:
+    ids = ["a", "b", "a.x", "b[0].y", "a.z[1]", "b[1].y"]
+    state = fold(stamp([StepStarted(step=step_id, kind="set") for step_id in ids]))
+    assert list(summary(state, None)["steps"]) == ["a", "a.x", "a.z", "b", "b[0].y", "b[1].y"]
+
+
+def test_a_step_that_begins_again_has_nothing_left_of_its_former_end() -> None:
+    error = {"kind": "model", "message": "no", "attempts": 1}
+    state = fold(
+        stamp(
+            [
+                StepStarted(step="a.each", kind="set", items=2),
+                StepFinished(step="a.each[1]", outcome="failed", error=error),
+                StepFinished(step="a.each", outcome="failed", error=error, items=2),
+                StepStarted(step="a.each", kind="set", items=1),
+                StepFinished(step="a.each[0]", outcome="succeeded", output=1),
+                StepFinished(step="a.each", outcome="succeeded", items=1),
+            ]
+        )
+    )
+    each = state.steps["a.each"]
+    assert (each.outcome, each.error, each.output, list(each.items)) == ("succeeded", None, [1], [0])
+
+
 def test_times_attempts_tokens_and_tool_calls_add_up() -> None:
     error = {"kind": "server", "message": "gone", "attempts": 1}
     state = fold(
@@ -155,3 +179,17 @@ def test_warnings_and_the_end_are_kept_and_pieces_are_not() -> None:
     assert state.warnings == [Warned(message="careful", step="a")]
     assert (state.status, state.finished) == ("limited", end)
     assert state.steps == {}
+
+
+def test_a_record_cannot_claim_items_that_it_does_not_tell_of() -> None:
+    state = fold(stamp([StepFinished(step="each", outcome="succeeded", items=10**12)]))
+    assert state.steps["each"].item_count == 10**12
+    assert len(state.steps["each"].output) == CLAIMED
+    far: list[Event] = [StepFinished(step="each[999999999]", outcome="succeeded", output=1)]
+    far.append(StepFinished(step="each", outcome="succeeded", items=10**12))
+    assert len(fold(stamp(far)).steps["each"].output) == 2 * CLAIMED
+
+
+def test_a_name_full_of_brackets_is_just_a_name() -> None:
+    for name in ("a" + "[0]" * 100_000, f"a[{'9' * 5000}]"):
+        assert [*fold(stamp([StepStarted(step=name, kind="set")])).steps] == [name]
