@@ -5,17 +5,14 @@ What it asks and how it reads the answers is the same as in `client`.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
-import socket
-import ssl
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from gptoss_flow.errors import StepError, Unavailable
 from gptoss_flow.llama import request, wire
+from gptoss_flow.llama.plain_http import Broken, Connection, Response
 from gptoss_flow.llama.sse import EventStreamParser, TooLarge
 
 if TYPE_CHECKING:
@@ -46,16 +43,16 @@ class BlockingClient:
     `tokenize` and `props` are coroutines, as `prompt.raw.Tokenizer` wants them, but for `at_once`.
     """
 
+    is_llama: ClassVar[bool] = True
+    """Whether it speaks llama.cpp's own API; else it is a `blocking_openai.BlockingOpenAi`."""
+
     def __init__(self, url: str, key: str | None) -> None:
         self._url = url
         parts = urlsplit(url)
         self._base = parts.path
-        host = parts.hostname or ""
-        self._connection = (
-            http.client.HTTPSConnection(host, parts.port, timeout=IDLE_S, context=ssl.create_default_context())
-            if parts.scheme == "https"
-            else http.client.HTTPConnection(host, parts.port, timeout=IDLE_S)
-        )
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        self._connection = Connection(parts.hostname or "", port, tls=tls, timeout_s=IDLE_S)
         self._headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
@@ -71,31 +68,31 @@ class BlockingClient:
     def complete(self, tokens: Sequence[int], params: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
         """Events as they arrive, each with a text `content`; of the last one, and only that, `stop` is true."""
         body = request.completion_body(tokens, params)
-        bytes_left = (body["n_predict"] + SPARE_EVENTS) * EVENT_BYTES
-        response = self._send("POST", "/completion", body)
+        for data in self._events("/completion", body, body["n_predict"] + SPARE_EVENTS):
+            if (event := wire.read_stream_data(data)) is not None:
+                if not isinstance(event.get("content"), str):
+                    raise wire.not_understood(data)
+                yield event
+                if event.get("stop") is True:
+                    return
+        raise _cut()
+
+    def _events(self, path: str, body: Mapping[str, Json], most: int) -> Iterator[str]:
+        """The data of a stream's events, `most` of them on average size."""
+        bytes_left = most * EVENT_BYTES
+        response = self._send("POST", path, body)
         parser = EventStreamParser()
         while piece := self._read(response.read1):
             bytes_left -= len(piece)
             if bytes_left < 0:
                 raise StepError("server", "the server sends more than was asked for", retryable=False)
             try:
-                events = parser.feed(piece)
+                yield from (each.data for each in parser.feed(piece))
             except TooLarge as error:
                 raise StepError("server", str(error), retryable=False) from None
-            for each in events:
-                if (event := wire.read_stream_data(each.data)) is not None:
-                    if not isinstance(event.get("content"), str):
-                        raise wire.not_understood(each.data)
-                    yield event
-                    if event.get("stop") is True:
-                        return
-        raise StepError("server", "the answer broke off: the stream ended without its last event")
 
     def close(self) -> None:
         """Also from another thread: what is being waited for then ends."""
-        if (sock := self._connection.sock) is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
     def _json(self, method: str, path: str, body: Mapping[str, Json] | None = None) -> Json:
@@ -106,14 +103,14 @@ class BlockingClient:
             said = wire.read_fault(content).message
             raise StepError("server", f"the answer of {path} is not JSON: {said}", retryable=False) from None
 
-    def _send(self, method: str, path: str, body: Mapping[str, Json] | None) -> http.client.HTTPResponse:
+    def _send(self, method: str, path: str, body: Mapping[str, Json] | None) -> Response:
         content = None if body is None else json.dumps(body, allow_nan=False).encode()
         try:
-            self._connection.request(method, self._base + path, content, self._headers)
-            response = self._connection.getresponse()
+            response = self._connection.request(method, self._base + path, content, self._headers)
         except TimeoutError:
-            raise StepError("timeout", f"the server at {self._url} sent nothing for {IDLE_S:g} s") from None
-        except (OSError, http.client.HTTPException) as error:
+            said = f"the server at {self._url} sent nothing for {IDLE_S:g} s; see `gptoss-flow server status`"
+            raise StepError("timeout", said) from None
+        except (OSError, Broken) as error:
             why = getattr(error, "strerror", None) or type(error).__name__
             raise Unavailable(
                 f"no server answers at {self._url} ({why}); start it, or change the address"
@@ -127,7 +124,7 @@ class BlockingClient:
             return read(ANSWER_BYTES)
         except TimeoutError:
             raise StepError("timeout", f"the server sent nothing for {IDLE_S:g} s") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, Broken) as error:
             raise StepError("server", f"the answer broke off: {wire.excerpt(str(error))}") from None
 
     def _refusal(self, status: int, fault: wire.Fault) -> Unavailable | StepError:
@@ -138,3 +135,7 @@ class BlockingClient:
         hint = "; is it llama.cpp's?" if status in (404, 405, 501) else ""
         said = f"the server at {self._url} answered {status}: {fault.message}{hint}"
         return wire.context_overflow(fault) or StepError("server", said, retryable=False)
+
+
+def _cut() -> StepError:
+    return StepError("server", "the answer broke off: the stream ended without its last event")

@@ -39,6 +39,7 @@ class Client:
         n_vocab: int | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self.endpoint = endpoint
         self._clock = clock
         self._limits = limits or Limits()
         self._policy = policy or retry.Policy()
@@ -62,17 +63,13 @@ class Client:
         (closing or dropping it, or cancellation) closes the connection, which frees the server's slot.
         """
         body = request.completion_body(tokens, params, n_vocab=self._n_vocab)
-        # The reading has a task of its own, so that times are stamped when bytes come however slow the caller
-        # is, and so that it can be called off from outside.
-        chunks: asyncio.Queue[Chunk | None] = asyncio.Queue()
-        task = self._start(self._complete(body, chunks.put_nowait, timeout_s))
-        task.add_done_callback(lambda _: chunks.put_nowait(None))
-        try:
-            while (chunk := await chunks.get()) is not None:
+
+        async def ask(give: Callable[[Chunk], None], queued_s: float) -> None:
+            await self._stream(body, give, queued_s)
+
+        async with aclosing(self._streamed(ask, timeout_s)) as chunks:
+            async for chunk in chunks:
                 yield chunk
-            self._result(task)
-        finally:
-            await _end({task})
 
     async def props(self) -> Mapping[str, Json]:
         return wire.read_mapping(await self._call("GET", "/props"))
@@ -118,6 +115,24 @@ class Client:
 
     # --- requests are tasks, which the server's death or `cancel_all` ends ------------------------------------
 
+    async def _streamed(
+        self, ask: Callable[[Callable[[T], None], float], Awaitable[None]], timeout_s: float | None
+    ) -> AsyncGenerator[T, None]:
+        """What `ask` gives, in a slot; it is told how long that was waited for, and runs again as is retried.
+
+        The reading has a task of its own, so that times are stamped when bytes come however slow the caller is,
+        and so that it can be called off from outside.
+        """
+        given: asyncio.Queue[tuple[T] | None] = asyncio.Queue()
+        task = self._start(self._in_slot(lambda each: given.put_nowait((each,)), ask, timeout_s))
+        task.add_done_callback(lambda _: given.put_nowait(None))
+        try:
+            while (each := await given.get()) is not None:
+                yield each[0]
+            self._result(task)
+        finally:
+            await _end({task})
+
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         if self._death is not None:
             work.close()
@@ -156,15 +171,18 @@ class Client:
             self._retrying(lambda: _within(limit_s, what, lambda: self._http.json(method, path, body)))
         )
 
-    async def _complete(
-        self, body: Mapping[str, Json], give: Callable[[Chunk], None], timeout_s: float | None
+    async def _in_slot(
+        self,
+        give: Callable[[T], None],
+        ask: Callable[[Callable[[T], None], float], Awaitable[None]],
+        timeout_s: float | None,
     ) -> None:
         asked = time.perf_counter()
 
         async def in_slot() -> None:
             async with self._slots:
                 queued_s = time.perf_counter() - asked
-                await self._retrying(lambda: self._stream(body, give, queued_s))
+                await self._retrying(lambda: ask(give, queued_s))
 
         await _within(timeout_s, "the completion", in_slot)
 

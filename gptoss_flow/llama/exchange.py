@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import time
@@ -18,6 +17,7 @@ from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
 from gptoss_flow.llama import retry, wire
 from gptoss_flow.llama.lean_httpx import httpx
+from gptoss_flow.llama.patience import silence_limit
 from gptoss_flow.llama.sse import EventStreamParser, TooLarge
 from gptoss_flow.ports import Endpoint
 
@@ -116,7 +116,7 @@ class Http:
         headers = {"Content-Type": "application/json"} if content else {}
         request = self._client.build_request(method, path, content=content, headers=headers)
         try:
-            async with asyncio.timeout(self._limits.idle_s):
+            async with silence_limit(self._limits.idle_s):
                 response = await self._client.send(request, stream=True)
         except TimeoutError:
             raise Failed(retry.Silent(self._limits.idle_s)) from None
@@ -160,7 +160,7 @@ class Http:
         async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_raw())) as pieces:
             while True:
                 try:
-                    async with asyncio.timeout(self._limits.idle_s):
+                    async with silence_limit(self._limits.idle_s):
                         piece = await anext(pieces, None)
                 except TimeoutError:
                     raise Failed(retry.Silent(self._limits.idle_s)) from None

@@ -59,6 +59,11 @@ class Harmony:
         text: str = self._encoding.decode([token], errors="surrogateescape")
         return text.encode("utf-8", "surrogateescape")
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """What these ids spell, control tokens among them."""
+        said: str = self._encoding.decode(list(tokens))
+        return said
+
 
 def _turns(messages: Sequence[Message]) -> Iterator[oh.Message]:
     """System and developer messages that follow one another become one developer message."""

@@ -47,7 +47,7 @@ class ServedModel:
 
     async def render(self, request: PromptRequest) -> RenderedPrompt:
         """Raises `StepError`: "model", not retryable, where the mode or the length does not suit this model."""
-        messages = tuple(replace(m, content=_characters(m.content)) for m in request.messages)
+        messages = tuple(replace(m, content=characters(m.content)) for m in request.messages)
         mode = await self._mode(request.mode)
         tokens = await self._tokens(mode, messages, request)
         room = self._room(len(tokens))
@@ -99,10 +99,10 @@ class ServedModel:
         return generation
 
     async def count_tokens(self, text: str) -> int:
-        return len(await self._tokenizer.piece(_characters(text), special=False, first=True))
+        return len(await self._tokenizer.piece(characters(text), special=False, first=True))
 
     async def truncate(self, text: str, tokens: int) -> str:
-        text = _characters(text)
+        text = characters(text)
         ids = await self._tokenizer.piece(text, special=False, first=True)
         if len(ids) <= tokens:
             return text
@@ -191,7 +191,7 @@ async def _closed_at_once(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIt
             await chunks.aclose()
 
 
-def _characters(text: str) -> str:
+def characters(text: str) -> str:
     """The text with lone surrogates, which no encoding can say, replaced by U+FFFD."""
     try:
         text.encode()

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 CauseName = Literal[
-    "port", "model missing", "model corrupt", "bad flag", "out of memory", "assert", "segv", "killed", "unknown"
+    "port",
+    "model missing",
+    "model corrupt",
+    "bad flag",
+    "out of memory",
+    "assert",
+    "segv",
+    "killed",
+    "hung",
+    "unknown",
 ]
 
 
@@ -38,6 +47,9 @@ class Death:
 _PATTERNS: tuple[tuple[CauseName, str], ...] = (
     ("port", r"couldn't bind HTTP server socket|[Aa]ddress already in use"),
     ("out of memory", r"bad_alloc|insufficient memory|out of memory|OutOfMemory|OutOfDeviceMemory"),
+    ("out of memory", r"what\(\): +Resource temporarily unavailable"),  # no room for a thread
+    # What it says before this may be lost: another thread writes the log.
+    ("out of memory", r"GGML_ASSERT\([\w>.-]*(buffer|buf) != (NULL|nullptr)\) failed"),
     ("out of memory", r"failed to allocate|unable to allocate|[Cc]annot allocate memory|failed to fit params"),
     ("model missing", r"failed to open GGUF file|gguf_init_from_file: failed to open"),
     ("model corrupt", r"invalid magic|failed to read magic|corrupted or incomplete|unknown model architecture"),
@@ -64,10 +76,15 @@ _ADVICE: dict[CauseName, tuple[str, bool]] = {
 }
 
 
-def classify(exit_status: int | None, tail: str) -> Cause:
-    """The cause of death. `exit_status` is minus the signal's number where one ended it, None if nobody knows."""
+def classify(exit_status: int | None, tail: str, *, oom_killed: bool = False) -> Cause:
+    """The cause of death. `exit_status` is minus the signal's number where one ended it, None if nobody knows.
+
+    `oom_killed`: the kernel killed somebody for want of memory while the server ran.
+    """
     name, line = _find(tail)
-    if name is None or (name == "model corrupt" and exit_status == -signal.SIGKILL):
+    if oom_killed and exit_status == -signal.SIGKILL:
+        name, line = "out of memory", "the kernel killed it for want of memory"
+    elif name is None or (name == "model corrupt" and exit_status == -signal.SIGKILL):
         name = _by_status(exit_status)
     advice, permanent = _ADVICE[name]
     how = _how(exit_status)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptoss_flow.errors import Invalid, Problem
+from gptoss_flow.errors import Invalid
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.server.engines import Engine
-from gptoss_flow.server.flags import FLAGS, HABITS, Help, Render, is_unsafe
+from gptoss_flow.server.flags import FLAGS, HABITS, Flag, Help, Render, is_unsafe
+from gptoss_flow.server.problems import KeyProblem, key_problem
 
 _PASSED = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TZ|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH"
@@ -21,13 +22,6 @@ _PASSED = re.compile(
 _NOT_PASSED = re.compile(r"LLAMA_ARG_\w+|LLAMA_SERVER|\w*(KEY|TOKEN|SECRET|PASSWORD)\w*")
 """Secrets, and options in disguise: what a server does is in its profile."""
 _COMPUTES = re.compile(r"(CUDA|HIP|HSA|ROCR|GGML|LLAMA|OMP)_\w+")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyProblem(Problem):
-    """A key of the profile that the engine cannot express."""
-
-    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,34 +45,48 @@ def compile_command(
 ) -> Command:
     """The process for this profile. Raises `Invalid`, one problem for each key that the engine cannot express."""
     env = passed_environment(environ) | {"GGML_NO_BACKTRACE": "1"} | profile.env
+    disguised = [] if profile.allow_unsafe_args else [*_disguised(profile)]
     if engine.kind == "embedded":
-        return Command([*engine.program], _parameters(profile, model, port, key, threads) + "\n", env)
+        return Command([*engine.program], _parameters(profile, model, port, key, threads, disguised) + "\n", env)
     if key is not None:
         env["LLAMA_API_KEY"] = key
     known = engine.help or Help({})
     arguments = ["--model", str(model), "--host", profile.listen.host, "--port", str(port)]
-    arguments += _arguments(profile, known, engine.build, threads)
+    arguments += _arguments(profile, known, engine.build, threads, disguised)
     return Command([*engine.program, *arguments], "", env)
 
 
-def _arguments(profile: Profile, known: Help, build: str, threads: int | None) -> list[str]:
+def told(profile: Profile, known: Help) -> list[str]:
+    """The keys that a program with this help can be told, as its arguments; the others are left out."""
+    rendered = (
+        _first(flag.spellings, known, value) for flag in FLAGS if (value := flag.value(profile)) is not None
+    )
+    return [argument for arguments in rendered for argument in arguments or ()]
+
+
+def _disguised(profile: Profile) -> Iterator[KeyProblem]:
+    for name in profile.env:
+        if re.fullmatch(r"LLAMA_ARG_\w+|LLAMA_API_KEY", name):
+            message = f"env: {name} is an option in disguise, which nothing checks"
+            hint = "say it by the profile's key or in extra_args, or set allow_unsafe_args: true"
+            yield KeyProblem(None, message, hint, ("env", name))
+
+
+def _arguments(
+    profile: Profile, known: Help, build: str, threads: int | None, problems: list[KeyProblem]
+) -> list[str]:
     arguments: list[str] = []
-    problems: list[Problem] = []
     for flag in FLAGS:
         value = flag.value(profile)
         if value is None:
             continue
         rendered = _first(flag.spellings, known, value)
         if rendered is None:
-            problems.append(
-                _problem(
-                    flag.key, f"llama-server {build} cannot be told {flag.key}: {value}", "remove it or update"
-                )
-            )
+            problems.append(key_problem(flag.key, _untold(flag, build, value), _way_out(flag)))
         else:
             arguments += rendered
     arguments += _threads(profile, threads)
-    arguments += _lora(profile, known)
+    arguments += _lora(profile, known, build, problems)
     for habit in HABITS:
         arguments += _first(habit.spellings, known, habit.value) or []
     if profile.gpu_layers != "auto" and "--fit" in known:
@@ -87,6 +95,15 @@ def _arguments(profile: Profile, known: Help, build: str, threads: int | None) -
     if problems:
         raise Invalid(*problems)
     return arguments
+
+
+def _untold(flag: Flag, build: str, value: Any) -> str:
+    return f"llama-server {build} has no option for {flag.key}: {value if value != '' else 'false'}"
+
+
+def _way_out(flag: Flag) -> str:
+    embedded = "" if flag.embed is None else ", or set engine: embedded"
+    return f"remove the key, take another build of llama-server (binary, $LLAMA_SERVER){embedded}"
 
 
 def _first(spellings: tuple[Render, ...], known: Help, value: Any) -> list[str] | None:
@@ -100,9 +117,12 @@ def _threads(profile: Profile, threads: int | None) -> list[str]:
     return arguments
 
 
-def _lora(profile: Profile, known: Help) -> list[str]:
+def _lora(profile: Profile, known: Help, build: str, problems: list[KeyProblem]) -> list[str]:
     arguments: list[str] = []
-    option = known.options.get("--lora-scaled")
+    option = known.find("--lora-scaled")
+    if profile.lora and option is None:
+        hint = "remove the key, or take another build of llama-server (binary, $LLAMA_SERVER)"
+        problems.append(key_problem("lora", f"llama-server {build} has no option for lora", hint))
     for adapter in profile.lora:
         joined = option is not None and ":" in option.hint
         scaled = [f"{adapter.path}:{adapter.scale}"] if joined else [adapter.path, str(adapter.scale)]
@@ -110,36 +130,40 @@ def _lora(profile: Profile, known: Help) -> list[str]:
     return arguments
 
 
-def _extra(profile: Profile, known: Help, build: str, problems: list[Problem]) -> list[str]:
+def _extra(profile: Profile, known: Help, build: str, problems: list[KeyProblem]) -> list[str]:
     owners = {name: flag.key for flag in FLAGS for name in flag.owns} | {"--threads": "threads"}
     for argument in profile.extra_args:
         if not argument.startswith("-") or re.fullmatch(r"-[\d.]+", argument):
             continue
         option = known.options.get(argument)
         if option is None:
-            problems.append(
-                _problem(
-                    "extra_args",
-                    f"extra_args: llama-server {build} does not know {argument}",
-                    "see llama-server --help",
-                )
-            )
+            message, hint = f"llama-server {build} does not know {argument}", "see llama-server --help"
+            name, is_joined, value = argument.partition("=")
+            if is_joined and name in known.options:
+                hint = f"write its value as an item of its own: [{name}, {value}]"
+        elif option.is_removed:
+            message = f"llama-server {build} has no {argument} any more"
+            advice = " ".join(option.text.split()).partition(". ")[2]
+            hint = advice.partition(" (env:")[0] or "see llama-server --help"
         elif key := next((owners[name] for name in option.names if name in owners), None):
-            said = f"extra_args: {argument} is the profile's key {key}"
-            problems.append(_problem("extra_args", said, f"use {key}"))
+            message, hint = f"{argument} is the profile's key {key}", f"use {key}"
         elif is_unsafe(option) and not profile.allow_unsafe_args:
-            problems.append(
-                _problem(
-                    "extra_args",
-                    f"extra_args: {argument} opens the server or takes over what the manager decides",
-                    "set allow_unsafe_args: true if you mean it",
-                )
-            )
+            message = f"{argument} opens the server or takes over what the manager decides"
+            hint = "set allow_unsafe_args: true if you mean it"
+        else:
+            continue
+        problems.append(key_problem("extra_args", f"extra_args: {message}", hint))
     return profile.extra_args
 
 
-def _parameters(profile: Profile, model: Path, port: int, key: str | None, threads: int | None) -> str:
-    problems: list[Problem] = []
+def _parameters(
+    profile: Profile,
+    model: Path,
+    port: int,
+    key: str | None,
+    threads: int | None,
+    problems: list[KeyProblem],
+) -> str:
     attributes: dict[str, Any] = {"model.path": str(model), "hostnames": [profile.listen.host], "port": port}
     if key is not None:
         attributes["api_keys"] = [key]
@@ -150,23 +174,13 @@ def _parameters(profile: Profile, model: Path, port: int, key: str | None, threa
         if value is None:
             continue
         if flag.embed is None:
-            problems.append(
-                _problem(
-                    flag.key,
-                    f"the embedded engine cannot do {flag.key}",
-                    "remove it or set engine: llama-server",
-                )
-            )
+            hint = "remove it or set engine: llama-server"
+            problems.append(key_problem(flag.key, f"the embedded engine cannot do {flag.key}", hint))
         else:
             attributes |= flag.embed(value)
     if profile.extra_args:
-        problems.append(
-            _problem(
-                "extra_args",
-                "the embedded engine takes no extra_args",
-                "remove them or set engine: llama-server",
-            )
-        )
+        hint = "remove them or set engine: llama-server"
+        problems.append(key_problem("extra_args", "the embedded engine takes no extra_args", hint))
     if problems:
         raise Invalid(*problems)
     if threads:
@@ -175,10 +189,6 @@ def _parameters(profile: Profile, model: Path, port: int, key: str | None, threa
     if batch_threads:
         attributes["cpuparams_batch.n_threads"] = batch_threads
     return json.dumps({"set": attributes, "lora": [each.model_dump() for each in profile.lora]})
-
-
-def _problem(key: str, message: str, hint: str) -> KeyProblem:
-    return KeyProblem(None, message, hint, tuple(key.split(".")))
 
 
 def choose_threads(

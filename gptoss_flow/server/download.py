@@ -90,7 +90,7 @@ def _continue(url: str, file: IO[bytes], size_bytes: int | None, report: Report)
     done = file.tell()
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     try:
-        answer = _OPENER.open(urllib.request.Request(url, headers=headers), timeout=NETWORK_TIMEOUT_S)
+        answer = OPENER.open(urllib.request.Request(url, headers=headers), timeout=NETWORK_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
@@ -161,7 +161,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
-_OPENER = urllib.request.build_opener(_Proxies, _Redirects)
+OPENER = urllib.request.build_opener(_Proxies, _Redirects)
+"""Opens a URL by the machine's proxies; redirects lead to https only, from http of this machine to http too."""
 
 
 def is_loopback(host: str) -> bool:

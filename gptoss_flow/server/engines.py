@@ -13,12 +13,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.server.flags import Help
+from gptoss_flow.server.problems import KeyProblem, key_problem
 from gptoss_flow.server.registry import file_identity, make_private
 
 EMBEDDED = Path(__file__).with_name("embedded.py")
@@ -31,6 +33,7 @@ BUILD_FOLDERS = (
     "/opt/llama.cpp/build/bin",
 )
 HELP_TIMEOUT_S = 30.0
+_NAME_ANOTHER = "name a llama-server by binary or $LLAMA_SERVER, or set engine: embedded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,7 @@ def find_engine(profile: Profile, state_root: Path, environ: Mapping[str, str]) 
     if wanted in ("auto", "llama-server") and (binary := find_binary(profile, environ)):
         return llama_server(binary, state_root)
     if wanted in ("auto", "embedded") and importlib.util.find_spec("xllamacpp"):
-        version = importlib.metadata.version("xllamacpp")
-        build = f"xllamacpp {version}"
+        build = f"xllamacpp {_version_of_wheel()}"
         return Engine("embedded", (sys.executable, "-I", str(EMBEDDED)), build, build)
     get_binary = "install llama.cpp (its llama-server on the PATH, or $LLAMA_SERVER, or binary in the profile)"
     get_wheel = "pip install 'gptoss-flow[local]'"
@@ -64,6 +66,11 @@ def find_engine(profile: Profile, state_root: Path, environ: Mapping[str, str]) 
             raise Unavailable(f"there is nothing to run a model with; {get_wheel}, or {get_binary}")
 
 
+@cache  # all that the wheel says of itself is read for it
+def _version_of_wheel() -> str:
+    return importlib.metadata.version("xllamacpp")
+
+
 def find_binary(profile: Profile, environ: Mapping[str, str]) -> Path | None:
     """The llama-server to use. One that was named must exist: raises `Unavailable`."""
     path = environ.get("PATH", os.defpath)
@@ -71,7 +78,11 @@ def find_binary(profile: Profile, environ: Mapping[str, str]) -> Path | None:
         if named:
             found = shutil.which(Path(named).expanduser(), path=path)
             if not found:
-                raise Unavailable(f"{whence} names {named}, which is no program that can be run")
+                said, hint = (
+                    f"{whence} names {named}, which is no program that can be run",
+                    f"correct or remove {whence}",
+                )
+                raise Unavailable(KeyProblem(None, said, hint, ("binary",) if whence == "binary" else ()))
             return Path(found).absolute()
     folders = (str(Path(folder).expanduser()) for folder in BUILD_FOLDERS)
     found = shutil.which("llama-server", path=path) or shutil.which("llama-server", path=os.pathsep.join(folders))
@@ -88,7 +99,8 @@ def llama_server(binary: Path, state_root: Path) -> Engine:
     except (OSError, ValueError, KeyError, TypeError):
         text, version = _output(binary, "--help"), _output(binary, "--version")
         if "--model" not in text:
-            raise Unavailable(f"{binary} does not seem to be a llama-server: its --help has no --model") from None
+            said = f"{binary} does not seem to be a llama-server: its --help has no --model"
+            raise Unavailable(key_problem("binary", said, _NAME_ANOTHER)) from None
         _keep(cached, {"help": text, "version": version})
     match = re.search(r"version: *(.+)", version)
     return Engine(
@@ -102,7 +114,10 @@ def _output(binary: Path, argument: str) -> str:
             [binary, argument], capture_output=True, stdin=subprocess.DEVNULL, timeout=HELP_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"{binary} {argument} cannot be run: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else f"it did not end in {HELP_TIMEOUT_S:.0f} s"
+        raise Unavailable(
+            key_problem("binary", f"{binary} {argument} cannot be run: {why}", _NAME_ANOTHER)
+        ) from None
     return (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace")
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from gptoss_flow.lang.profile import Profile
 
+# Before autumn 2024 an option without a short name stood nine columns in; what goes on starts at column 34 or 40.
 _OPTION = re.compile(
-    r"^ {0,2}(?P<names>-{1,2}[A-Za-z][\w-]*(?:, *-{1,2}[A-Za-z][\w-]*)*)"
+    r"^ {0,12}(?P<names>-{1,2}[A-Za-z][\w.-]*(?:, *-{1,2}[A-Za-z][\w.-]*)*)"
     r"(?: (?P<hint>\S.*?))?(?: {2,}(?P<text>.*))?$"
 )
 
@@ -26,6 +27,11 @@ class Option:
     names: tuple[str, ...]
     hint: str
     text: str
+
+    @property
+    def is_removed(self) -> bool:
+        """It is named only to say what took its place: the binary refuses it."""
+        return "argument has been removed" in self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,13 @@ class Help:
             options.update(dict.fromkeys(names, option))
         return cls(options)
 
+    def find(self, name: str) -> Option | None:
+        """The option of this name, if it can be used."""
+        option = self.options.get(name)
+        return None if option is None or option.is_removed else option
+
     def __contains__(self, name: str) -> bool:
-        return name in self.options
+        return self.find(name) is not None
 
 
 Render = Callable[[Help, Any], list[str] | None]
@@ -64,7 +75,7 @@ def takes(*names: str, when: str = "") -> Render:
 
     def render(known: Help, value: Any) -> list[str] | None:
         for name in names:
-            option = known.options.get(name)
+            option = known.find(name)
             if option and option.hint and when in f"{option.hint}\n{option.text}":
                 return [name, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
         return None
@@ -76,7 +87,7 @@ def says(needs: str, words: Mapping[Any, list[str]], *, bare: bool = False) -> R
     """The arguments that `words` has for the value, where `needs` is known (`bare`: and takes no value)."""
 
     def render(known: Help, value: Any) -> list[str] | None:
-        option = known.options.get(needs)
+        option = known.find(needs)
         if option is None or (bare and option.hint):
             return None
         return words.get(value)
@@ -180,7 +191,8 @@ FLAGS: tuple[Flag, ...] = (
         (
             takes("--n-gpu-layers", when="'all'"),
             says("--n-gpu-layers", {"all": ["--n-gpu-layers", "999"], "auto": []}),
-            takes("--n-gpu-layers"),
+            says("--gpu-layers", {"all": ["--gpu-layers", "999"], "auto": []}),
+            takes("--n-gpu-layers", "--gpu-layers"),
             unsaid("auto", "all", 0),
         ),
         lambda v: {"n_gpu_layers": {"auto": -1, "all": -2}.get(v, v)},
@@ -269,28 +281,29 @@ HABITS: tuple[Habit, ...] = (
 
 UNSAFE = frozenset(
     {
+        # others could reach it, or a browser's pages
         *("--host", "--port", "--reuse-port", "--path", "--api-prefix", "--api-key", "--api-key-file"),
         *("--ssl-key-file", "--ssl-cert-file", "--cors-origins", "--cors-methods", "--cors-headers"),
-        *("--cors-credentials", "--tools", "--tools-runtime", "--agent", "--mcp-servers-config"),
-        *("--mcp-servers-json", "--ui-mcp-proxy", "--webui-mcp-proxy", "--ui", "--webui", "--ui-config-file"),
-        *(
-            "--props",
-            "--model",
-            "--model-url",
-            "--hf-repo",
-            "--hf-file",
-            "--hf-token",
-            "--hf-repo-v",
-            "--hf-file-v",
-        ),
-        *("--hf-repo-draft", "--docker-repo", "--mmproj-url", "--models-dir", "--models-preset", "--media-path"),
-        *("--log-file", "--log-disable", "--slot-save-path", "--rpc"),
-        *("--version", "--help", "--list-devices", "--cache-list", "--completion-bash"),
+        *("--cors-credentials", "--ui", "--webui", "--ui-config", "--ui-config-file", "--props", "--media-path"),
+        # it runs programs, or speaks to other servers
+        *("--tools", "--tools-runtime", "--agent", "--mcp-servers-config", "--mcp-servers-json"),
+        *("--ui-mcp-proxy", "--webui-mcp-proxy", "--rpc", "--video-ffmpeg-dir"),
+        # it fetches models, or serves others than the one that was checked
+        *("--model", "--model-url", "--hf-repo", "--hf-file", "--hf-token", "--hf-repo-v", "--hf-file-v"),
+        *("--hf-repo-draft", "--spec-draft-hf", "--docker-repo", "--mmproj-url"),
+        *("--models-dir", "--models-preset"),
+        # it writes files
+        *("--log-file", "--log-disable", "--log-prompts-dir", "--slot-save-path", "--lookup-cache-dynamic"),
+        *("--prompt-cache", "--prompt-cache-all"),
+        # it is no server then
+        *("--version", "--help", "--list-devices", "--cache-list", "--completion-bash", "--license"),
     }
 )
-"""Options that open the server to others, run or fetch things, or take over what the manager decides."""
+"""Options that open the server to others, run or fetch or write things, or take over what the manager decides."""
 
 
 def is_unsafe(option: Option) -> bool:
-    """Whether this is one of those; `--…-default` are presets that download a model."""
-    return any(name in UNSAFE or name.endswith("-default") for name in option.names)
+    """Whether this is one of those; `--…-default` are presets, most of which download a model."""
+    words = " ".join(option.text.split())
+    is_preset = "can download" in words or any(name.endswith("-default") for name in option.names)
+    return is_preset or any(name in UNSAFE for name in option.names)

@@ -14,7 +14,7 @@ from typing import Literal
 
 Cause = Literal["missing", "unreadable", "directory", "empty", "not_gguf", "truncated"]
 
-_SIZES = (1 << 20, 1 << 23, 1 << 26)
+_SIZES = (1 << 23, 1 << 26)
 """How much of a file is read, in bytes: more only where less did not hold the header (a vocabulary is ~10 MB)."""
 _MAX_KEYS, _MAX_TENSORS, _MAX_DIMENSIONS = 1 << 16, 1 << 20, 8
 _FIXED = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}

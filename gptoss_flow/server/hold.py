@@ -26,7 +26,8 @@ def _is_ready(record: ServerRecord, stack: contextlib.ExitStack) -> bool:
         sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         sock.settimeout(ANSWER_S)
         sock.connect(record.socket)
-        sock.sendall(b'{"op": "hold", "idle_timeout_s": 0}\n')  # its own idle timeout, being longer, stays
+        # Its own idle timeout, being longer, stays. A request is about to come: nothing is to touch it now.
+        sock.sendall(b'{"op": "hold", "idle_timeout_s": 0}\n{"op": "pause"}\n')
         with sock.makefile("rb") as lines:
             kept = json.loads(lines.readline(LINE_MAX))
     except (OSError, ValueError):

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gptoss_flow.errors import FlowError
+from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
 from gptoss_flow.server.probe import NoReply, ask
+from gptoss_flow.server.problems import KeyProblem, key_problem
 
 
 class NotOurs(FlowError):
-    """Something answers, but not the server that was asked for; never adopted, never signalled."""
+    """Something answers, but not the server that was asked for; never adopted, never signalled.
+
+    `differences`: how it differs from what was asked for, where it is a llama.cpp server at all.
+    """
+
+    def __init__(self, message: str, differences: Sequence[KeyProblem] = ()) -> None:
+        super().__init__(message)
+        self.differences = tuple(differences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,8 @@ class Expected:
     slots: int | None
     context_tokens: int | None
     """The least that each slot must have."""
+    build: str | None = None
+    """How its build must begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +68,34 @@ def _number(value: Json) -> int:
     return value if isinstance(value, int) else 0
 
 
-def differences(found: Identity, expected: Expected) -> list[str]:
-    """How it is not what was asked for, one phrase each, naming the profile's key; empty if it is."""
-    said = []
+def differences(found: Identity, expected: Expected) -> list[KeyProblem]:
+    """How it is not what was asked for, each with the profile's key and both values; empty if it is."""
+    said: list[KeyProblem] = []
+
+    def differs(key: str, message: str) -> None:
+        said.append(key_problem(key, f"{key}: {message}", "change the profile, or the server"))
+
     if expected.model_path is not None and not _same_file(found.model_path, expected.model_path):
-        said.append(f"model: it has {found.model_path or 'none'}, not {expected.model_path}")
+        differs("model", f"it has {shown(found.model_path)}, not {expected.model_path}")
     path = Path(found.model_path)
     if expected.model_id is not None and expected.model_id not in (found.model_id, path.name, path.stem):
-        said.append(f"model.id: it has {found.model_id or 'none'}, not {expected.model_id}")
+        differs("model.id", f"it has {shown(found.model_id)}, not {expected.model_id}")
     if expected.slots is not None and found.slots != expected.slots:
-        said.append(f"parallel: it has {found.slots} slots, not {expected.slots}")
+        differs("parallel", f"it has {found.slots} slots, not {expected.slots}")
     if expected.context_tokens is not None and found.context_tokens < expected.context_tokens:
-        said.append(
-            f"context: it has {found.context_tokens} tokens for a request, not {expected.context_tokens} "
-            "(no more than the model was trained for, unless rope stretches it)"
+        differs(
+            "context",
+            f"it has {found.context_tokens} tokens for a request, not {expected.context_tokens} "
+            "(no more than the model was trained for, unless rope stretches it)",
         )
+    if expected.build is not None and not found.build.startswith(expected.build):
+        differs("build", f"it is {shown(found.build)}, not {expected.build}")
     return said
+
+
+def shown(said: str) -> str:
+    """What a server says of itself, on one line and harmless."""
+    return one_line(said)[:200] or "none"
 
 
 def _same_file(one: str, other: str) -> bool:
@@ -89,14 +112,18 @@ def prove(url: str, key: str | None, expected: Expected, *, wrong_key: bool = Tr
     """
     reply = ask(url, "/props", key=key)
     if reply.status in (401, 403):
-        raise NotOurs(f"the server at {url} does not accept the key (api_key)")
+        raise NotOurs(
+            f"the server at {url} does not accept the key",
+            [key_problem("api_key", "it does not accept the key", "set api_key")],
+        )
     if reply.status != 200 or not isinstance(reply.body, dict):
         raise NotOurs(f"what answers at {url} is not llama.cpp's server: /props gives status {reply.status}")
     if wrong_key and key is not None and ask(url, "/props", key=secrets.token_urlsafe(32)).status != 401:
         raise NotOurs(f"the server at {url} accepts any key: it is not the one that was started")
     found = Identity.parse(reply.body)
     if wrong := differences(found, expected):
-        raise NotOurs(f"the server at {url} is not what the profile asks for: {'; '.join(wrong)}")
+        said = "; ".join(problem.message for problem in wrong)
+        raise NotOurs(f"the server at {url} is not what the profile asks for: {said}", wrong)
     return found
 
 

@@ -17,9 +17,11 @@ from gptoss_flow.events import Json, ServerState
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.ports import Clock, Endpoint
 from gptoss_flow.server import states
+from gptoss_flow.server.alive import HEALTH_TIMEOUT_S, STRIKES, Pulse, hangs, health_probe, until_hung
 from gptoss_flow.server.causes import Cause, Death, classify
 from gptoss_flow.server.external import ExternalServer
 from gptoss_flow.server.identity import NotOurs
+from gptoss_flow.server.oom import oom_kills
 from gptoss_flow.server.probe import NoReply, is_listening
 from gptoss_flow.server.process import Gone, first_done
 from gptoss_flow.server.readiness import Ended, become_ready, start_timeout_s
@@ -30,6 +32,7 @@ OnChange = Callable[[ServerState, str, dict[str, Json]], None]
 Order = Literal["release", "stop"]
 
 PORT_TRIES = 5
+HANGS = f"it gave no answer for {STRIKES * HEALTH_TIMEOUT_S:.0f} s"
 STOPPED_BY_OTHERS = Cause("killed", "the server was stopped by somebody else", "start it again", permanent=False)
 
 
@@ -73,6 +76,9 @@ class ManagedServer:
         self._obtained: Obtained | None = None
         self._deaths: list[tuple[float, Death]] = []
         self._given_up: Unavailable | None = None
+        self._oom_kills = 0
+        self.pulse = Pulse(clock, self._on_busy)
+        """Whoever has requests at the server tells them here: they prove that it lives, and keep it untouched."""
 
     # --- what its users call ---
 
@@ -137,9 +143,15 @@ class ManagedServer:
     async def _serve(self) -> None:
         obtained = cast("Obtained", self._obtained)
         gone = obtained.lease.gone
-        await first_done(self._order, gone)
+        hung = asyncio.create_task(until_hung(self.pulse, health_probe(obtained.record.url), self._clock))
+        try:
+            await first_done(self._order, gone, hung)
+            if hung.done() and not self._order.done():
+                await obtained.lease.kill(HANGS, STOPPING_S)
+        finally:
+            hung.cancel()
         if not gone.done():
-            await self._leave(self._order.result())
+            await self._leave(self._order.result() if self._order.done() else "stop")
             return
         death = self._death(obtained, gone.result())
         if not gone.result().asked:
@@ -153,14 +165,18 @@ class ManagedServer:
                 self._signal("left")
             return
         lease, record = self._obtained.lease, self._obtained.record
-        self._signal("stop")
-        gone = await (lease.stop(STOPPING_S) if order == "stop" else lease.release(STOPPING_S))
-        if not gone:
-            self._signal("left", "it stays, for other users or until its idle timeout")
-        elif await asyncio.to_thread(is_listening, record.host, record.port):
-            self._signal("gone", f"it is gone, but something else listens on port {record.port} now")
+        signal = self._signal if self.state in states.RUNNING else _unsaid
+        if order == "stop":
+            signal("stop")
+            gone = await lease.stop(STOPPING_S)
         else:
-            self._signal("gone")
+            gone = await lease.release(STOPPING_S, lambda: signal("stop"))
+        if not gone:
+            signal("left", lease.stays)
+        elif await asyncio.to_thread(is_listening, record.host, record.port):
+            signal("gone", f"it is gone, but something else listens on port {record.port} now")
+        else:
+            signal("gone")
 
     async def _hang_up(self) -> None:
         if self._obtained:
@@ -176,6 +192,11 @@ class ManagedServer:
         self.state = states.after(self.state, signal)
         self._on_change(self.state, detail, dict(facts or {}))
 
+    def _on_busy(self, busy: bool) -> None:
+        if self._obtained:
+            lease = self._obtained.lease
+            (lease.pause if busy else lease.resume)()
+
     # --- start ---
 
     async def _start(self) -> Endpoint:
@@ -183,7 +204,6 @@ class ManagedServer:
         ports_tried = 1
         while True:
             await self._back_off()
-            self._signal("start", f"model {self._model_path.name}")
             try:
                 endpoint = await self._try_once(began)
             except _Failed as failed:
@@ -205,30 +225,46 @@ class ManagedServer:
                 return endpoint
 
     async def _try_once(self, began: float) -> Endpoint:
-        obtained = self._obtained = await self._starter.obtain()
-        timeout_s = start_timeout_s(self.profile, self._model_path.stat().st_size)
+        obtained = self._obtained = await self._starter.obtain(
+            lambda: self._signal("start", f"model {self._model_path.name}")
+        )
+        self._oom_kills = oom_kills() or 0
+        was_ready = obtained.lease.kept.state == "ready"
+        if obtained.adopted and not was_ready:
+            self._signal("found", "another process is starting it")
+        timeout_s = start_timeout_s(self.profile, _size_bytes(self._model_path))
         try:
             facts = await become_ready(
                 self.profile,
                 obtained,
                 timeout_s,
                 self._clock,
-                lambda: self._signal("listening", "loading the model"),
+                self._on_loading,
             )
         except Ended as ended:
             raise _Failed(self._death(obtained, ended.gone)) from None
         except (NotOurs, NoReply, Unavailable) as error:
+            if obtained.adopted and isinstance(error, NoReply) and await hangs(health_probe(obtained.record.url)):
+                await obtained.lease.kill(HANGS, STOPPING_S)
+                raise _Failed(self._death(obtained, Gone(None, asked=False, why=HANGS))) from None
             # Its guardian has proved to be ours, so it may be asked to stop it: unless others still use it.
             if not obtained.adopted or obtained.lease.kept.users == 1:
                 await obtained.lease.stop(STOPPING_S)
             raise Unavailable(str(error)) from None
         endpoint = _endpoint(self.profile, obtained, facts)
         ready_s = round(self._clock.monotonic() - began, 3)
-        how = "was already running" if obtained.adopted else f"took {ready_s:.1f} s"
+        by_whom = "was started by another process and " if obtained.adopted else ""
+        how = "was already running" if obtained.adopted and was_ready else f"{by_whom}took {ready_s:.1f} s"
+        if self.pulse.busy.is_set():
+            obtained.lease.pause()
         self._signal(
             "healthy", f"{endpoint.model} {how}", {**facts, "adopted": obtained.adopted, "ready_s": ready_s}
         )
         return endpoint
+
+    def _on_loading(self) -> None:
+        if self.state == "starting":
+            self._signal("listening", "loading the model")
 
     async def _back_off(self) -> None:
         """Wait 1, 2, 4 s after the first, second, third death of one cause; raise once there are too many."""
@@ -253,7 +289,13 @@ class ManagedServer:
     def _death(self, obtained: Obtained, gone: Gone) -> Death:
         log = Path(obtained.record.log)
         tail = log_tail(log, obtained.record.log_mark)
-        return Death(STOPPED_BY_OTHERS if gone.asked else classify(gone.exit, tail), tail, log)
+        if gone.why:
+            return Death(
+                Cause("hung", f"the server hung: {gone.why}", "it was killed", permanent=False), tail, log
+            )
+        oom_killed = (oom_kills() or 0) > self._oom_kills
+        cause = STOPPED_BY_OTHERS if gone.asked else classify(gone.exit, tail, oom_killed=oom_killed)
+        return Death(cause, tail, log)
 
 
 def open_server(
@@ -271,6 +313,14 @@ def open_server(
     return ManagedServer(
         profile, model_path, state_root=state_root, log_path=log_path, on_change=on_change, clock=clock
     )
+
+
+def _size_bytes(model: Path) -> int:
+    """0 for a model that is gone: a server that has loaded it goes on."""
+    try:
+        return model.stat().st_size
+    except OSError:
+        return 0
 
 
 class _Failed(Exception):
@@ -297,6 +347,10 @@ def _endpoint(profile: Profile, obtained: Obtained, facts: Mapping[str, Json]) -
         adopted=obtained.adopted,
         request=profile.request.model_dump(exclude_none=True),
     )
+
+
+def _unsaid(*_: object) -> None:
+    """Of a server that was not yet told of, nothing is told."""
 
 
 async def _settle(task: asyncio.Task[Endpoint]) -> None:

@@ -1,4 +1,4 @@
-"""How much memory a server will take, estimated from the profile and the model's metadata before it starts. Pure.
+"""How much memory a server will take, before it starts: llama.cpp's own figures, else our estimate of them. Pure.
 
 The parts are those of llama.cpp's own log: model, KV, compute and output buffers, and the program with its
 vocabulary. Left out is what a server may take later (the cache of earlier prompts), and draft models and adapters.
@@ -6,12 +6,14 @@ vocabulary. Left out is what a server may take later (the cache of earlier promp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gptoss_flow.errors import Problem, Unavailable
+from gptoss_flow.errors import Unavailable
 from gptoss_flow.lang.profile import CacheType, Profile
+from gptoss_flow.server.fit import Share
 from gptoss_flow.server.model_facts import ModelFacts
+from gptoss_flow.server.problems import KeyProblem
 
 _CELL_BYTES: Mapping[CacheType, float] = {
     "f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32,
@@ -50,22 +52,39 @@ def estimate(profile: Profile, facts: ModelFacts) -> Estimate:
     )
 
 
-def require_memory(profile: Profile, facts: ModelFacts, memory_bytes: int, *, has_gpu: bool) -> str | None:
+def reckoned(profile: Profile, facts: ModelFacts, shares: Sequence[Share]) -> Estimate:
+    """The same by llama.cpp's own figures, of all devices together; our estimate where there are none."""
+    ours = estimate(profile, facts)
+    if not shares:
+        return ours
+    return Estimate(
+        weights_bytes=sum(share.weights_bytes for share in shares),
+        kv_bytes=sum(share.kv_bytes for share in shares),
+        compute_bytes=sum(share.compute_bytes for share in shares),
+        program_bytes=ours.program_bytes,
+    )
+
+
+def require_memory(
+    profile: Profile, facts: ModelFacts, memory_bytes: int, *, has_gpu: bool, shares: Sequence[Share] = ()
+) -> str | None:
     """Refuse what certainly cannot fit: raises `Unavailable`, with the key to change.
 
     Judged is only what must lie in the main memory: not the weights of a mapped file, which can be read again,
-    and nothing that a GPU might take. Returns a warning where the weights are too much for mapping to be quick.
+    and nothing that a GPU might take; and each device of `shares` whose size is known.
+    Returns a warning where the weights are too much for mapping to be quick.
     """
-    needed = estimate(profile, facts)
+    if short := lacking(profile, shares):
+        raise Unavailable(_too_small(profile, facts, short))
+    # Where it is known what a GPU takes, the rest is all in the main memory.
+    has_gpu = has_gpu and len(shares) < 2
+    needed = reckoned(profile, facts, shares[-1:])
     held = _held_bytes(profile, needed, has_gpu)
     if held > memory_bytes:
         said = f"{facts.name} would need {_size(held)} of memory ({_parts(profile, needed)})"
+        key, hint = _advice(profile, facts, memory_bytes, has_gpu, needed)
         raise Unavailable(
-            Problem(
-                None,
-                f"{said} and this machine has {_size(memory_bytes)}",
-                _advice(profile, facts, memory_bytes, has_gpu),
-            )
+            KeyProblem(None, f"{said} and this machine has {_size(memory_bytes)}", hint, tuple(key.split(".")))
         )
     if needed.total_bytes > memory_bytes and not has_gpu:
         said = f"{facts.name} takes {_size(needed.total_bytes)} of memory, this machine has {_size(memory_bytes)}"
@@ -73,10 +92,33 @@ def require_memory(profile: Profile, facts: ModelFacts, memory_bytes: int, *, ha
     return None
 
 
-def needed_bytes(profile: Profile, facts: ModelFacts, *, has_gpu: bool) -> int:
+def needed_bytes(profile: Profile, facts: ModelFacts, *, has_gpu: bool, shares: Sequence[Share] = ()) -> int:
     """What has to have room for a quantisation to be preferred: all of it, as far as that is known."""
-    needed = estimate(profile, facts)
+    if len(shares) > 1:  # what the devices hold is judged by `lacking`
+        return shares[-1].total_bytes
+    needed = reckoned(profile, facts, shares)
     return facts.size_bytes if has_gpu else facts.size_bytes + needed.kv_bytes + needed.compute_bytes
+
+
+def lacking(profile: Profile, shares: Sequence[Share]) -> Share | None:
+    """The device that has no room for its share, if one is known not to."""
+    if profile.gpu_layers == "auto":
+        return None
+    return next(
+        (each for each in shares if each.has_bytes is not None and each.total_bytes > each.has_bytes), None
+    )
+
+
+def _too_small(profile: Profile, facts: ModelFacts, share: Share) -> KeyProblem:
+    taken = Estimate(
+        weights_bytes=share.weights_bytes,
+        kv_bytes=share.kv_bytes,
+        compute_bytes=share.compute_bytes,
+        program_bytes=0,
+    )
+    said = f"{facts.name} would need {_size(share.total_bytes)} on {share.device} ({_parts(profile, taken)})"
+    hint = f"lower gpu_layers ({profile.gpu_layers}) or set it to auto, lower context, or take a smaller model"
+    return KeyProblem(None, f"{said}, which has {_size(share.has_bytes or 0)}", hint, ("gpu_layers",))
 
 
 def _held_bytes(profile: Profile, needed: Estimate, has_gpu: bool) -> int:
@@ -138,30 +180,52 @@ def _parts(profile: Profile, needed: Estimate) -> str:
     return ", ".join(sorted(parts, key=lambda part: -parts[part]))
 
 
-def _advice(profile: Profile, facts: ModelFacts, memory_bytes: int, has_gpu: bool) -> str:
-    key = "context_total" if profile.context_total is not None else "context"
+def _advice(
+    profile: Profile, facts: ModelFacts, memory_bytes: int, has_gpu: bool, needed: Estimate
+) -> tuple[str, str]:
+    """The key to change, and how."""
+    key = "context" if profile.context_total is None else "context_total"
     given = profile.context_total or profile.context_per_slot
-    if fitting := _fitting_context(profile, facts, memory_bytes, has_gpu):
+    if fitting := _fitting_context(profile, facts, memory_bytes, has_gpu, needed):
         quantised = profile.kv_cache.k in ("f32", "f16", "bf16") and profile.flash_attention != "off"
         also = ", or set kv_cache: {k: q8_0, v: q8_0}" if quantised else ""
         lower = f", or lower parallel ({profile.parallel})" if profile.parallel > 1 else ""
-        return f"lower {key} from {given:,} to at most {fitting:,}{lower}{also}"
-    return "take a smaller quantisation or model" + ("" if profile.mmap else ", or set mmap: true")
+        return key, f"lower {key} from {given:,} to at most {fitting:,}{lower}{also}"
+    return "model", "take a smaller quantisation or model" + ("" if profile.mmap else ", or set mmap: true")
 
 
-def _fitting_context(profile: Profile, facts: ModelFacts, memory_bytes: int, has_gpu: bool) -> int:
+def _fitting_context(
+    profile: Profile, facts: ModelFacts, memory_bytes: int, has_gpu: bool, needed: Estimate
+) -> int:
     """The largest context, in steps of the padding, with which it fits; 0 where none does."""
     key = "context_total" if profile.context_total is not None else "context"
     step = _PAD * (profile.parallel if key == "context_total" and not profile.kv_cache.unified else 1)
+    ours = estimate(profile, facts)
+
+    def held(context: int) -> int:
+        smaller = profile.model_copy(update={key: context})
+        guess = estimate(smaller, facts)
+        # As far off as our estimate is for the context that was asked for, it is thought to be for others.
+        corrected = Estimate(
+            weights_bytes=needed.weights_bytes,
+            kv_bytes=_in_proportion(guess.kv_bytes, needed.kv_bytes, ours.kv_bytes),
+            compute_bytes=_in_proportion(guess.compute_bytes, needed.compute_bytes, ours.compute_bytes),
+            program_bytes=guess.program_bytes,
+        )
+        return _held_bytes(smaller, corrected, has_gpu)
+
     low, high = 0, (profile.context_total or profile.context_per_slot) // step
     while low < high:
         middle = (low + high + 1) // 2
-        smaller = profile.model_copy(update={key: middle * step})
-        if _held_bytes(smaller, estimate(smaller, facts), has_gpu) <= memory_bytes:
+        if held(middle * step) <= memory_bytes:
             low = middle
         else:
             high = middle - 1
     return low * step
+
+
+def _in_proportion(guess: int, known: int, guessed: int) -> int:
+    return guess * known // guessed if guessed else known
 
 
 def _size(count: int) -> str:

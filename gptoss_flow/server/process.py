@@ -8,19 +8,21 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.events import Json
+from gptoss_flow.fields import duration_text
 from gptoss_flow.server.registry import private_folder
 
 T = TypeVar("T")
 
-GUARDIAN = "import sys; sys.path.append(sys.argv[1]); import guardian; guardian.main()"
+GUARDIAN = "import sys; sys.path.append(sys.argv[1]); from gptoss_flow.server.guardian.main import main; main()"
 """Imported and not run as a file: then its compiled form is used, which saves a third of its start."""
+ROOT = str(Path(__file__).parents[2])
 ANSWER_S = 10.0
 """How long a guardian may take to say its first word on a busy machine."""
 SOCKET_PATH_MAX = 100
@@ -41,6 +43,8 @@ class Job:
     log_mark: str
     """The first line of this start in the log."""
     idle_timeout_s: float
+    keepalive: Mapping[str, Json] | None = None
+    """See `guardian.keepalive.Wanted`."""
     term_again_s: float = 5.0
     kill_s: float = 2.0
     """How long after the second SIGTERM comes SIGKILL; the second comes `term_again_s` after the first."""
@@ -61,6 +65,10 @@ class Kept:
     state: Literal["loading", "ready", "stopping"]
     users: int
     facts: Mapping[str, Json]
+    keepalive: Mapping[str, Json] = field(default_factory=dict)
+    """As `guardian.keepalive.Keepalive.told` says."""
+    stops_in_s: float | None = None
+    """When it stops by itself; None where it is not idle, or stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,8 @@ class Gone:
     exit: int | None
     asked: bool
     """True if somebody, or the idle timeout, had it stopped."""
+    why: str = ""
+    """Why it was killed, by a user who found that it hangs."""
 
 
 class Lease:
@@ -81,7 +91,10 @@ class Lease:
         self._writer = writer
         self._guardian = guardian
         self._first: asyncio.Future[Kept] = loop.create_future()
-        self._kept = asyncio.Event()
+        self._news: asyncio.Future[Kept] | None = None
+        self._released: asyncio.Future[bool] = loop.create_future()
+        self.stays = ""
+        """Why the server stays that we have released."""
         self.ready: asyncio.Future[Mapping[str, Json]] = loop.create_future()
         """Set when whoever watches over the start has proved the server: its facts."""
         self.lead: asyncio.Future[None] = loop.create_future()
@@ -98,7 +111,7 @@ class Lease:
         with theirs:
             pid = os.posix_spawn(  # noqa: ASYNC221  returns at once; the wait is for the first message
                 sys.executable,
-                [sys.executable, "-I", "-S", "-c", GUARDIAN, str(Path(__file__).parent)],
+                [sys.executable, "-I", "-S", "-c", GUARDIAN, ROOT],
                 {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
                 # An end of a socket pair that the guardian inherits: no moment in which it has no user.
                 file_actions=[
@@ -112,9 +125,11 @@ class Lease:
         return await cls._greet(ours, job.line(), pid)
 
     @classmethod
-    async def attach(cls, path: Path, idle_timeout_s: float) -> Lease | None:
+    async def attach(
+        cls, path: Path, idle_timeout_s: float, keepalive: Mapping[str, Json] | None = None
+    ) -> Lease | None:
         """Become a user of the guardian that listens at `path`; None where nobody does (or no longer)."""
-        return await cls._connect(path, {"op": "hold", "idle_timeout_s": idle_timeout_s})
+        return await cls._connect(path, {"op": "hold", "idle_timeout_s": idle_timeout_s, "keepalive": keepalive})
 
     @classmethod
     async def look(cls, path: Path) -> Lease | None:
@@ -165,15 +180,21 @@ class Lease:
                             _set(self.lead, None)
                         if state == "ready":
                             _set(self.ready, facts)
-                        _set(self._first, Kept(**message))
+                        kept = Kept(**{name: message[name] for name in Kept.__slots__ if name in message})
+                        _set(self._first, kept)
+                        if self._news is not None:
+                            _set(self._news, kept)
                     case "lead":
                         _set(self.lead, None)
                     case "ready":
                         _set(self.ready, message["facts"])
                     case "kept":
-                        self._kept.set()
+                        self.stays = _stays(message.get("users", 0), message.get("idle_timeout_s", -1.0))
+                        _set(self._released, True)
+                    case "stopping":
+                        _set(self._released, False)
                     case "gone":
-                        gone = Gone(message["exit"], message["asked"])
+                        gone = Gone(message["exit"], message["asked"], message.get("why", ""))
                     case "failed" if not self._first.done():
                         self._first.set_exception(
                             Unavailable(f"the server could not be started: {message['why']}")
@@ -199,16 +220,39 @@ class Lease:
         """The server answers and is proved: every user may use it."""
         self._tell({"op": "ready", "facts": facts})
 
-    async def release(self, timeout_s: float) -> bool:
+    def pause(self) -> None:
+        """Requests run, or something is measured: the server is not to be touched until `resume`."""
+        self._tell({"op": "pause"})
+
+    def resume(self) -> None:
+        self._tell({"op": "resume"})
+
+    async def keep_alive(self, every_s: float, max_tokens: int) -> Kept:
+        """From now on, touch the server so often while it is idle; 0: no more. Raises `Unavailable`."""
+        self._news = asyncio.get_running_loop().create_future()
+        self._tell({"op": "keepalive", "every_s": every_s, "max_tokens": max_tokens})
+        await first_done(self._news, self.gone, timeout_s=ANSWER_S)
+        if not self._news.done():
+            raise Unavailable("the server's guardian process gave no answer")
+        return self._news.result()
+
+    async def release(self, timeout_s: float, on_stopping: Callable[[], None] = lambda: None) -> bool:
         """Stop being a user. True if the server is gone after that, False if it stays."""
-        kept = asyncio.create_task(self._kept.wait())
         try:
             self._tell({"op": "release"})
-            await first_done(kept, self.gone, timeout_s=timeout_s)
+            await first_done(self._released, self.gone, timeout_s=timeout_s)
+            if not self.gone.done() and not (self._released.done() and self._released.result()):
+                on_stopping()
+                await asyncio.wait({self.gone}, timeout=timeout_s)
             return self.gone.done()
         finally:
-            kept.cancel()
             await self.close()
+
+    async def kill(self, why: str, timeout_s: float) -> bool:
+        """Have a server killed that hangs. True once it is gone, False if that took too long."""
+        self._tell({"op": "kill", "why": why})
+        await asyncio.wait({self.gone}, timeout=timeout_s)
+        return self.gone.done()
 
     async def stop(self, timeout_s: float) -> bool:
         """Have the server stopped, whoever uses it. True once it is gone, False if that took too long."""
@@ -227,11 +271,19 @@ class Lease:
             await self._writer.wait_closed()
         with contextlib.suppress(asyncio.CancelledError):
             await self._pump_task
-        for future in (self.ready, self.lead, self._first):
+        for future in (self.ready, self.lead, self._first, self._released):
             future.cancel()
 
     def _tell(self, message: Mapping[str, Json]) -> None:
         self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+def _stays(users: int, idle_timeout_s: float) -> str:
+    if users:
+        return f"it stays: {users} other user{'' if users == 1 else 's'} of it"
+    return (
+        "it stays until it is stopped" if idle_timeout_s == -1 else f"it stays for {duration_text(idle_timeout_s)}"
+    )
 
 
 async def first_done(*futures: asyncio.Future[Any], timeout_s: float | None = None) -> None:

@@ -68,9 +68,11 @@ async def _become_ready(
     if leads:
         await _healthy(url, clock, on_loading)
     found = await asyncio.to_thread(prove, url, key, expected(profile, obtained.record.model_path))
+    if leads or (profile.warmup.force and lease.kept.users == 1):
+        nonce = obtained.record.nonce
+        warmed = await warm_up(url, key, profile.warmup, profile.parallel, timeout_s, nonce=nonce)
     if not leads:
         return lease.ready.result()
-    warmed = await warm_up(url, key, profile.warmup, profile.parallel, timeout_s)
     facts = {
         "url": url,
         "engine": obtained.record.engine,
@@ -80,7 +82,7 @@ async def _become_ready(
         "context_tokens": found.context_tokens,
         "slots": found.slots,
         "threads": obtained.record.threads,
-        "warmup_completions": warmed,
+        "warmup_completions": len(warmed),
         "pid": obtained.record.pid,
         "argv": obtained.record.argv,
     }

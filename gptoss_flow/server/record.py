@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptoss_flow.server.guardian import start_ticks
+from gptoss_flow.server.guardian.child import start_ticks
 
 if TYPE_CHECKING:
     from gptoss_flow.events import Json
@@ -55,6 +55,8 @@ class ServerRecord:
     state: str
     """`loading` or `ready`."""
     idle_timeout_s: float
+    profile: dict[str, Json] = field(default_factory=dict)
+    """The merged profile that it was started with, for another start of the same."""
     facts: dict[str, Json] = field(default_factory=dict)
 
     @property
@@ -74,7 +76,8 @@ def read_record(folder: Path) -> ServerRecord | None:
     """The record in this folder; None where there is none that can be understood."""
     try:
         data = json.loads((folder / "record.json").read_text("utf-8"))
-        return ServerRecord(**{name: data[name] for name in (each.name for each in fields(ServerRecord))})
+        known = (each.name for each in fields(ServerRecord))
+        return ServerRecord(**{name: data[name] for name in known if name in data})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

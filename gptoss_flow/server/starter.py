@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from gptoss_flow.errors import Unavailable
+from gptoss_flow.events import Json
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.ports import Clock
-from gptoss_flow.server import identity, registry
+from gptoss_flow.server import registry
 from gptoss_flow.server.command import choose_threads, compile_command, computing_environment
 from gptoss_flow.server.engines import Engine, find_engine
-from gptoss_flow.server.probe import free_port, is_listening
 from gptoss_flow.server.process import Job, Lease, socket_path
 from gptoss_flow.server.record import (
     NONCE_VARIABLE,
@@ -29,6 +31,7 @@ from gptoss_flow.server.record import (
     untrue,
 )
 from gptoss_flow.server.registry import Place
+from gptoss_flow.server.settings import given_key, listening_port, unusable_files
 
 STOPPING_S = 15.0
 """How long a guardian that is stopping its server may take: it kills after 7 s."""
@@ -56,21 +59,26 @@ class Starter:
     clock: Clock
     environ: Mapping[str, str]
 
-    async def obtain(self) -> Obtained:
-        """Adopt or start. Raises `Unavailable`, `Invalid`."""
+    async def obtain(self, on_start: Callable[[], None] = lambda: None) -> Obtained:
+        """Adopt or start (which `on_start` is told). Raises `Unavailable`, `Invalid`."""
         place, engine, given = await asyncio.to_thread(
             locate, self.profile, self.model, self.state_root, self.environ
         )
         place.make()
         async with place.lock(self.clock):
-            return await self._adopt(place) or await self._start(place, engine, given)
+            if adopted := await self._adopt(place, engine):
+                return adopted
+            on_start()
+            return await self._start(place, engine, given)
 
-    async def _adopt(self, place: Place) -> Obtained | None:
+    async def _adopt(self, place: Place, engine: Engine) -> Obtained | None:
         record = place.record()
         if record is None or untrue(record):
             await self._clear(place, record)
             return None
-        lease = await Lease.attach(Path(record.socket), self.idle_timeout_s)
+        lease = await Lease.attach(
+            Path(record.socket), self.idle_timeout_s, wanted_keepalive(self.profile, engine)
+        )
         if lease is None:
             await self._clear(place, record)
             return None
@@ -98,12 +106,9 @@ class Starter:
 
     async def _start(self, place: Place, engine: Engine, given: str | None) -> Obtained:
         profile, listen = self.profile, self.profile.listen
-        if listen.port == "auto":
-            port = free_port(listen.host)
-        else:
-            port = listen.port
-            if await asyncio.to_thread(is_listening, listen.host, port):
-                raise Unavailable(await asyncio.to_thread(port_taken, listen.host, port))
+        if unusable := [*unusable_files(profile)]:
+            raise Unavailable(*unusable)
+        port = await asyncio.to_thread(listening_port, listen)
         nonce = secrets.token_hex(16)
         key = secrets.token_urlsafe(32) if profile.api_key == "auto" else given
         threads = await self._threads()
@@ -115,7 +120,8 @@ class Starter:
             socket = socket_path(place.folder, nonce)
         except OSError as error:
             raise Unavailable(f"the state folder {place.folder} cannot be written: {error.strerror}") from None
-        log, mark = self.log_path or place.folder / "server.log", f"[server {nonce[:8]} on port {port}]"
+        own_log = Path(profile.log.file) if profile.log.file else self.log_path
+        log, mark = own_log or place.folder / "server.log", f"[server {nonce[:8]} on port {port}]"
         job = Job(
             argv=command.argv,
             env={**command.env, NONCE_VARIABLE: nonce},
@@ -126,6 +132,7 @@ class Starter:
             log_max_bytes=profile.log.max_bytes,
             log_mark=mark,
             idle_timeout_s=self.idle_timeout_s,
+            keepalive=wanted_keepalive(profile, engine),
             record={
                 "nonce": nonce,
                 "name": profile.name or "",
@@ -145,6 +152,7 @@ class Starter:
                 "socket": str(socket),
                 "log": str(log),
                 "log_mark": mark,
+                "profile": profile.model_dump(mode="json", exclude_unset=True),
             },
         )
         lease = await Lease.start(job)
@@ -195,6 +203,18 @@ def _wanted_cores() -> float:
     return max(0.0, int(running) - 1.0)  # one is this process
 
 
+def wanted_keepalive(profile: Profile, engine: Engine) -> dict[str, Json]:
+    """What the guardian is told of the profile's `keepalive`."""
+    keeps_what_it_drops = engine.help is None or "--cache-ram" in engine.help
+    return {
+        "every_s": profile.keepalive.every,
+        "max_tokens": profile.keepalive.max_tokens,
+        "prompt": profile.warmup.prompt,
+        "displaces": keeps_what_it_drops and profile.kv_cache.ram != 0,
+        "pid_file": profile.keepalive.pid_file or "",
+    }
+
+
 def locate(
     profile: Profile, model: Path, state_root: Path, environ: Mapping[str, str]
 ) -> tuple[Place, Engine, str | None]:
@@ -209,30 +229,17 @@ def locate(
     return registry.place_of(state_root, digits), engine, given
 
 
-def given_key(profile: Profile, environ: Mapping[str, str]) -> str | None:
-    """The key that the profile names by `env:` or `file:`; None for `auto` and `none`. Raises `Unavailable`."""
-    kind, _, name = profile.api_key.partition(":")
-    if kind == "env":
-        if value := environ.get(name):
-            return value
-        raise Unavailable(f"api_key names the environment variable {name}, which is not set")
-    if kind == "file":
-        try:
-            return Path(name).expanduser().read_text("utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"api_key names the file {name}, which cannot be read: {error}") from None
-    return None
+def result_identity(profile: Profile, model: Path | None, engine: Engine | None) -> dict[str, str]:
+    """What of a server decides an answer, part by part, as short hashes: `model`, `profile` and `build`.
 
-
-def port_taken(host: str, port: int) -> str:
-    """Who has the port, as far as we may know, as one sentence. Blocking."""
-    owner = identity.who_is(f"http://{host}:{port}")
-    try:
-        for connection in psutil.net_connections("tcp"):
-            address = connection.laddr
-            if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
-                owner += f" in process {connection.pid} ({psutil.Process(connection.pid).name()})"
-                break
-    except (psutil.Error, OSError):
-        pass  # only root sees everybody's
-    return f"port {port} is in use by {owner}; stop it, or set another listen.port, or auto"
+    `model` and `engine` are None for somebody else's server. Raises `Unavailable` for an unreadable model.
+    """
+    parts = {
+        "model": registry.file_identity(model) if model else [profile.url, profile.model.id],
+        "profile": [profile.load_time(), profile.request.model_dump(exclude_none=True)],
+        "build": engine and engine.identity,
+    }
+    return {
+        name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
+        for name, part in parts.items()
+    }

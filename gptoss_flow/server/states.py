@@ -6,17 +6,24 @@ from typing import Literal
 
 from gptoss_flow.events import ServerState
 
-Signal = Literal["start", "listening", "healthy", "died", "stop", "left", "gone"]
-"""start: somebody wants it · listening: HTTP answers 503 · healthy: 200 and proved to be ours · died: the process
-ended unasked, or never came · stop: we ended it · left: it stays, we are no longer among its users · gone: proved
-to be no more."""
+Signal = Literal["start", "found", "listening", "healthy", "died", "stop", "left", "gone"]
+"""start: we start it · found: another process starts it · listening: HTTP answers 503 · healthy: 200 and proved
+to be ours, just started or found running · died: it ended unasked, or never came · stop: it is about to end ·
+left: it stays, we are no longer among its users · gone: proved to be no more."""
+
 
 TABLE: dict[tuple[ServerState, Signal], ServerState] = {
     ("stopped", "start"): "starting",
     ("crashed", "start"): "starting",
+    ("stopped", "found"): "loading",
+    ("crashed", "found"): "loading",
+    ("stopped", "healthy"): "ready",
+    ("crashed", "healthy"): "ready",
     ("starting", "listening"): "loading",
     ("starting", "healthy"): "ready",
     ("loading", "healthy"): "ready",
+    ("stopped", "died"): "crashed",
+    ("crashed", "died"): "crashed",
     ("starting", "died"): "crashed",
     ("loading", "died"): "crashed",
     ("ready", "died"): "crashed",
@@ -30,6 +37,10 @@ TABLE: dict[tuple[ServerState, Signal], ServerState] = {
     ("stopping", "left"): "stopped",
     ("stopping", "gone"): "stopped",
 }
+
+
+RUNNING: frozenset[ServerState] = frozenset({"starting", "loading", "ready"})
+"""The states of a server that can be stopped or left."""
 
 
 def after(state: ServerState, signal: Signal) -> ServerState:

@@ -30,6 +30,17 @@ import platformdirs
 
 Report = Callable[[str], None]
 
+_WITH_US = """\
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""On Linux the program dies with the thread that waits for it (PR_SET_PDEATHSIG). Elsewhere one whose command was
+killed ends by itself, in a folder that the next download clears away."""
+
 REPORT_EVERY_S = 1.0
 NETWORK_TIMEOUT_S = 30.0
 MAX_INDEX_BYTES = 64 * 2**20
@@ -109,7 +120,7 @@ def _run(command: list[str], place: Path, report: Report, environ: Mapping[str, 
     # A growing file's size is the only progress that every version of these programs shows.
     environment = {**environ, "TMPDIR": str(place), "UV_CACHE_DIR": str(place / "uv-cache")}
     with subprocess.Popen(
-        command,
+        [sys.executable, "-I", "-S", "-c", _WITH_US, str(os.getpid()), *command],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ import gzip
 import json
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,13 @@ class _Wire:
         await self.send(b"%x\r\n%b\r\n" % (len(data), data) if self._reply.framing == "chunked" else data)
 
 
-async def stream(writer: asyncio.StreamWriter, reply: Reply, completion: Completion) -> bool:
+async def stream(
+    writer: asyncio.StreamWriter,
+    reply: Reply,
+    completion: Completion,
+    events: Iterable[tuple[int, Any]] | None = None,
+) -> bool:
+    """Send the completion's events, or these; a text among them is sent as it is."""
     wire = _Wire(writer, reply)
     framing = {"Transfer-Encoding": "chunked"} if reply.framing == "chunked" else {"Connection": "close"}
     try:
@@ -80,8 +86,9 @@ async def stream(writer: asyncio.StreamWriter, reply: Reply, completion: Complet
             await wire.chunk(b"data: ")
             for _ in range(0, reply.huge_line, 2**16):
                 await wire.chunk(b"x" * 2**16)
-        for tokens, event in stream_events(reply, completion):
-            await wire.chunk(b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n")
+        for tokens, event in stream_events(reply, completion) if events is None else events:
+            said = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
+            await wire.chunk(f"data: {said}\n\n".encode())
             await asyncio.sleep(tokens * reply.token_delay_s)
         if reply.framing == "chunked":
             await wire.send(b"0\r\n\r\n")

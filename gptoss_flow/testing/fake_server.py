@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_flow.testing.fake_http import Request, read_request, send_error, send_reply, stream
+from gptoss_flow.testing.fake_openai import PATHS, as_completion, openai_events
 from gptoss_flow.testing.replies import (
     Reply,
     Script,
@@ -37,6 +38,9 @@ _PUBLIC = frozenset({"/health", "/v1/health"})
 class _Slot:
     tokens: list[int] = field(default_factory=list)
     busy: bool = False
+    task: int = -1
+    """Which one of the completions was its last."""
+    seed: int = 2**32 - 1
 
 
 class FakeServer:
@@ -73,7 +77,8 @@ class FakeServer:
         """Listen, and begin to load. Does nothing if it has been started. Raises `OSError`."""
         if self._server is not None:
             return
-        self._server = await asyncio.start_server(self._connection, self.host, self.port)
+        reuse = self.script.reuse_port or None
+        self._server = await asyncio.start_server(self._connection, self.host, self.port, reuse_port=reuse)
         self.port = self._server.sockets[0].getsockname()[1]
         if self.script.load_s == 0:
             self.finish_loading()
@@ -107,7 +112,7 @@ class FakeServer:
             await self._changed.wait()
 
     def completions(self) -> list[Request]:
-        return [r for r in self.requests if r.path == "/completion"]
+        return [r for r in self.requests if r.path == "/completion" or r.path in PATHS]
 
     # --- connections and requests ------------------------------------------------------------------------------
 
@@ -150,6 +155,8 @@ class FakeServer:
         if request.path in script.answers:
             return await send_reply(writer, script.answers[request.path])
         body = request.body if isinstance(request.body, dict) else {}
+        if script.only_openai and not request.path.startswith("/v1/"):
+            return await send_error(writer, 404, "Unexpected endpoint or method.", "not_found_error")
         match request.path:
             case "/health" | "/v1/health":
                 answer: Any = {"status": "ok"}
@@ -168,9 +175,14 @@ class FakeServer:
                 }
             case "/v1/models":
                 meta = {"n_vocab": script.n_vocab, "n_ctx": script.context_tokens}
-                answer = {"object": "list", "data": [{"id": script.model_path, "object": "model", "meta": meta}]}
+                ids = script.models or (script.model_path,)
+                data = [{"id": name, "object": "model", "meta": meta} for name in ids]
+                answer = {"object": "list", "data": data}
             case "/slots":
-                answer = [{"id": i, "is_processing": slot.busy} for i, slot in enumerate(self._slots)]
+                answer = [
+                    {"id": i, "is_processing": slot.busy, "id_task": slot.task, "params": {"seed": slot.seed}}
+                    for i, slot in enumerate(self._slots)
+                ]
             case "/tokenize":
                 answer = {"tokens": tokenize(body["content"], special=body.get("parse_special", True))}
             case "/detokenize":
@@ -179,13 +191,15 @@ class FakeServer:
                 answer = {"prompt": apply_chatml(body["messages"])}
             case "/completion":
                 return await self._complete(body, writer)
+            case path if path in PATHS:
+                return await self._complete(as_completion(body), writer, path)
             case _:
                 return await send_error(writer, 404, "File Not Found", "not_found_error")
         return await send_reply(writer, Reply(body=json.dumps(answer)))
 
     # --- completions -------------------------------------------------------------------------------------------
 
-    async def _complete(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+    async def _complete(self, body: dict[str, Any], writer: asyncio.StreamWriter, path: str = "") -> bool:
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         self._changed.set()
@@ -204,12 +218,14 @@ class FakeServer:
                 facts = {"n_prompt_tokens": len(prompt), "n_ctx": context}
                 return await send_error(writer, 400, said, "exceed_context_size_error", **facts)
             async with self._free:
-                slot, cached = self._take_slot(prompt)
+                slot, cached = self._take_slot(prompt, body.get("id_slot", -1))
+                slot.task, slot.seed = len(self.completions()), body.get("seed", 2**32 - 1)
                 try:
                     completion = compute(reply, body, cached, context)
                     slot.tokens = [*prompt, *completion.tokens]
                     if body.get("stream"):
-                        return await stream(writer, reply, completion)
+                        events = openai_events(path, reply, completion, body["model"]) if path else None
+                        return await stream(writer, reply, completion, events)
                     return await send_reply(writer, Reply(body=json.dumps(completion.final(streamed=False))))
                 finally:
                     slot.busy = False
@@ -224,15 +240,18 @@ class FakeServer:
         self._reply = next(self._replies, self._reply)
         return self._reply
 
-    def _take_slot(self, prompt: list[int]) -> tuple[_Slot, int]:
-        """The free slot that knows most of the prompt, and how much of it; the last token is always evaluated."""
+    def _take_slot(self, prompt: list[int], wanted: int) -> tuple[_Slot, int]:
+        """The slot that is wanted, or else the free one that knows most of the prompt (the least recently used
+        of equals), and how much of it; the last token is always evaluated."""
 
         def known(slot: _Slot) -> int:
             return sum(
                 1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(slot.tokens, prompt, strict=False))
             )
 
-        slot = max((s for s in self._slots if not s.busy), key=known)
+        free = [slot for slot in self._slots if not slot.busy]
+        named = [slot for slot in self._slots[wanted : wanted + 1] if wanted >= 0 and not slot.busy]
+        slot = max(named or free, key=lambda slot: (known(slot), -slot.task))
         slot.busy = True
         return slot, min(known(slot), len(prompt) - 1)
 
@@ -263,9 +282,12 @@ async def serve(server: FakeServer, log: Callable[[str], None]) -> int:
     server.on_completion = on_completion
     await server.start()
     log(f"main: server is listening on {server.url}")
-    await server._loaded.wait()
-    log("main: model loaded")
-    await stop.wait()
+    loaded, stopped = asyncio.create_task(server._loaded.wait()), asyncio.create_task(stop.wait())
+    await asyncio.wait({loaded, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopped.done():
+        log("main: model loaded")
+    await stopped
+    loaded.cancel()
     server.stop_listening()
     await server.until(lambda s: s.in_flight == 0)
     await server.close()

@@ -56,6 +56,8 @@ class Reply:
     text: str = "Hello from the fake server."
     tokens: Sequence[int] | None = None
     """Generated ids, instead of the tokens of `text`."""
+    reasoning: str = ""
+    """What the model thought, which only OpenAI's APIs tell apart."""
     echo: bool = False
     """Answer with the prompt's own text."""
     when: str = ""
@@ -110,9 +112,15 @@ class Script:
     """Of one slot."""
     n_vocab: int = 201_088
     model_path: str = "/models/fake.gguf"
+    models: Sequence[str] = ()
+    """What /v1/models offers, in place of that file."""
+    only_openai: bool = False
+    """It is another program, with OpenAI's APIs alone."""
     chat_template: str = CHATML
     build: str = "b0-fake"
 
+    reuse_port: bool = False
+    """Listen where somebody else does already, if that one allows it too, as old builds did."""
     fail_load: str = ""
     """The stand-in for the binary says this instead of loading, and exits with 1."""
     die_after: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -113,9 +114,13 @@ class ScriptedModels:
 
     def __init__(self, script: Script, clock: Clock) -> None:
         self._model = ScriptedModel(script, clock)
+        self._identity = {"model": sha256(script.model_dump_json().encode()).hexdigest()[:16]}
 
     async def prepare(self, servers: Sequence[str]) -> Mapping[str, int]:
         return dict.fromkeys(servers, SLOTS)
+
+    def identity(self, server: str) -> Mapping[str, str]:
+        return self._identity
 
     async def get(self, server: str) -> Model:
         return self._model

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
@@ -54,6 +56,10 @@ class BuiltIn(Generic[A]):
     def parameters(self) -> Mapping[str, Json]:
         schema = self.arguments.model_json_schema(schema_generator=_WithoutTitles)
         return {key: value for key, value in schema.items() if key not in ("title", "description")}
+
+    @cached_property
+    def code(self) -> str:
+        return sha256(Path(self.work.__code__.co_filename).read_bytes()).hexdigest()[:16]
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
         checked = self._parsed(validate_arguments(self, arguments))

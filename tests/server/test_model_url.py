@@ -187,7 +187,7 @@ def test_only_https_may_follow_https(start: str, target: str, is_allowed: bool) 
 def test_a_proxy_is_not_asked_for_this_machine_itself(
     web: Web, content: bytes, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "_OPENER", download.urllib.request.build_opener(
+    monkeypatch.setattr(download, "OPENER", download.urllib.request.build_opener(
         download._Proxies({"http": "http://127.0.0.1:9"}), download._Redirects
     ))  # fmt: skip
     monkeypatch.setenv("no_proxy", "")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gptoss_flow.server import record as records
-from gptoss_flow.server.guardian import start_ticks
+from gptoss_flow.server.guardian.child import start_ticks
 from gptoss_flow.server.record import ServerRecord
 
 
