@@ -34,7 +34,7 @@ class AnswerView:
             case TokensArrived(channel="analysis") if self._thinks_aloud:
                 self._say(for_terminal(event.text))
                 self._is_mid_line = not event.text.endswith("\n")
-            case ServerChanged(state="starting"):
+            case ServerChanged(state="starting" | "ready"):
                 self._is_chosen = True
             case ServerChanged(state="loading") | Warned():
                 self._tell(event)

@@ -24,7 +24,7 @@ from gptoss_flow.events import (
     StepStarted,
     TokensArrived,
 )
-from gptoss_flow.ui.progress import Narrator, fan_out_of
+from gptoss_flow.ui.progress import Narrator, shown_as
 
 ROWS = 8
 """The most running steps that are shown at once."""
@@ -99,7 +99,7 @@ class RichProgress:
         event = stamped.event
         match event:
             case StepStarted():
-                if fan_out_of(event.step) not in self._running:
+                if shown_as(event.step) == event.step:
                     row = _Running(event.step, stamped.time, event.items)
                     self._running = {**self._running, event.step: row}
             case TokensArrived():
@@ -122,11 +122,8 @@ class RichProgress:
             self._end_answer()
             self._live.stop()
 
-    def _row(self, step: str) -> _Running | None:
-        return self._running.get(step) or self._running.get(fan_out_of(step) or "")
-
     def _arrived(self, event: TokensArrived, now: float) -> None:
-        if row := self._row(event.step):
+        if row := self._running.get(shown_as(event.step)):
             row.tokens += event.tokens
             row.first_token = row.first_token or now
         if event.step == self._last_prompt and event.channel == "final":
@@ -142,7 +139,7 @@ class RichProgress:
     def _ended(self, event: StepFinished) -> None:
         if event.step in self._running:
             self._running = {name: row for name, row in self._running.items() if name != event.step}
-        elif row := self._row(event.step):
+        elif (row := self._running.get(shown_as(event.step))) and _is_item(event.step, row.name):
             row.done += 1
 
     def _say(self, text: Text) -> None:
@@ -160,9 +157,18 @@ class RichProgress:
         return Group(*drawn)
 
 
+def _is_item(step: str, fan_out: str) -> bool:
+    """Whether this is an item, not one of the steps within it."""
+    return step.startswith(f"{fan_out}[") and step.endswith("]") and step.count("[") == 1
+
+
 def _style(stamped: Stamped) -> str:
     match stamped.event:
-        case StepFinished(outcome="failed") | RunFinished(status="failed") | ServerChanged(state="crashed"):
+        case (
+            StepFinished(outcome="failed")
+            | RunFinished(status="failed" | "limited")
+            | ServerChanged(state="crashed")
+        ):
             return "red"
         case StepFinished(outcome="succeeded") | RunFinished(status="succeeded"):
             return "green"

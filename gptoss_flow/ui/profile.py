@@ -20,6 +20,7 @@ COMMENT_COLUMN = 56
 
 _AS_WRITTEN: Mapping[KeyPath, Callable[[Any], str]] = {
     ("idle_timeout",): duration_text,
+    ("keepalive", "every"): duration_text,
     ("start_timeout",): duration_text,
     ("restart", "window"): duration_text,
     ("model", "size"): size_text,

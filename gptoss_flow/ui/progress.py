@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TextIO, assert_never
 
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import (
+    FellBack,
     GenerationFinished,
+    Json,
     PromptRendered,
+    RoundFinished,
     RunFinished,
+    RunResumed,
     RunStarted,
     ServerChanged,
     Stamped,
     StepFinished,
     StepRetried,
     StepStarted,
+    TextCut,
     TokensArrived,
     ToolFinished,
     ToolStarted,
     Warned,
 )
+from gptoss_flow.fields import json_text
 
-_ITEM = re.compile(r"\[\d+\]$")
+
+def shown_as(step: str) -> str:
+    """The step that has a line of its own: `each` for `each[3]` and for all that runs within that item."""
+    return step.partition("[")[0]
 
 
-def fan_out_of(step: str) -> str | None:
-    """The step that an item belongs to: `each` for `each[3]`, None for what is no item."""
-    parent = _ITEM.sub("", step)
-    return None if parent == step else parent
+def _within(step: str) -> Iterator[str]:
+    """The step that is shown for this one, and those whose flows it is in: `a.b` is within `a.b` and `a`."""
+    name = shown_as(step)
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
 
 
 @dataclass(slots=True)
@@ -56,11 +67,12 @@ class Usage:
 
 
 class Narrator:
-    """Turns events into lines, safe for a terminal. Items of a fan-out are told only where they fail."""
+    """Turns events into lines, safe for a terminal. Items, and steps in them, are told only where they fail."""
 
     def __init__(self) -> None:
         self._usage: dict[str, Usage] = {}
-        self._failed_items: dict[str, int] = {}
+        self._values: dict[str, Mapping[str, Json]] = {}
+        """What items that run stand for: cells of a matrix, keys of a mapping."""
 
     def lines(self, stamped: Stamped) -> list[str]:
         return [one_line(line) for line in self._said(stamped)]
@@ -74,36 +86,52 @@ class Narrator:
             case ServerChanged():
                 return [f"server {event.server}: {_server(event)}"]
             case GenerationFinished():
-                self._usage.setdefault(fan_out_of(event.step) or event.step, Usage()).add(event)
+                for step in _within(event.step):
+                    self._usage.setdefault(step, Usage()).add(event)
+                return []
+            case StepStarted():
+                if event.values:
+                    self._values[event.step] = event.values
                 return []
             case StepRetried():
                 said = f"attempt {event.attempt} of {event.attempts} failed: {event.error.get('message', '')}"
                 return [f"step {event.step}: {said}; again in {event.delay_s:.1f} s"]
+            case RunResumed():
+                return [f"resumed at {event.resumed_at}"]
+            case RoundFinished():
+                return [f"step {event.step}: round {event.round} was not the last"]
+            case FellBack():
+                return [f"step {event.step}: {event.error.get('message', '')}; its fallback runs"]
             case Warned():
                 return [f"warning: {f'step {event.step}: ' if event.step else ''}{event.message}"]
             case StepFinished():
                 return self._finished(event)
             case RunFinished():
                 return [_end(event)]
-            case StepStarted() | PromptRendered() | TokensArrived() | ToolStarted() | ToolFinished():
+            case TextCut() | PromptRendered() | TokensArrived() | ToolStarted() | ToolFinished():
                 return []
             case _:
                 assert_never(event)
 
     def _finished(self, event: StepFinished) -> list[str]:
-        fan_out = fan_out_of(event.step)
-        if fan_out is not None and event.outcome != "failed":
+        values = self._values.pop(event.step, None)
+        is_item = shown_as(event.step) != event.step
+        if (is_item and event.outcome != "failed") or event.reason == "not selected":
             return []
-        usage = None if fan_out else self._usage.pop(event.step, None)
-        parts = [f"step {event.step}: {event.outcome}"]
+        usage = None if is_item else self._usage.pop(event.step, None)
+        parts = [f"step {event.step}{_shown(values)}: {event.outcome}"]
         if event.outcome == "skipped":
             return [f"{parts[0]} ({event.reason})" if event.reason else parts[0]]
-        parts.append(f"{event.duration_s:.1f} s")
+        parts.append(f"reused from {event.reused}" if event.reused else f"{event.duration_s:.1f} s")
         if event.items is not None:
             parts.append(f"{event.items} item{'' if event.items == 1 else 's'}")
         if usage:
             parts.append(str(usage))
         return [", ".join(parts) + _cause(event)]
+
+
+def _shown(values: Mapping[str, Json] | None) -> str:
+    return f" ({', '.join(f'{name}: {json_text(value)}' for name, value in values.items())})" if values else ""
 
 
 def _cause(event: StepFinished) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from gptoss_flow.escape import one_line
@@ -11,6 +12,8 @@ from gptoss_flow.ui.paths import short_path
 from gptoss_flow.ui.table import table
 
 HEAD = ("NAME", "ID", "MODEL", "SIZE", "ENGINE", "URL", "CONTEXT", "SLOTS", "USERS", "UNTIL")
+_UNITS = (("second", 1, 100), ("minute", 60, 100), ("hour", 3600, 48))
+"""Each with how many of it are not yet told in the next."""
 
 
 def draw_servers(servers: Sequence[Mapping[str, Json]]) -> str:
@@ -53,10 +56,24 @@ def draw_health(health: Mapping[str, Json]) -> str:
         "model": f"{health['model']} ({health['engine']})",
         "slots": _slots(health) + (f", {busy} busy" if busy is not None else ""),
     }
+    if health["keepalive"] is not None:
+        said["keepalive"] = _keepalive(health["keepalive"], time.time())
     if sample:
         first, total = f"{sample['ttft_s']:.3f} s", f"{sample['total_s']:.3f} s"
         said["sample"] = f"{sample['tokens']} tokens in {total}, the first after {first}: {sample['text']!r}"
     return _pairs(said)
+
+
+def draw_keepalives(servers: Sequence[Mapping[str, Json]]) -> str:
+    """A line for each; the mappings are those of `app.server_care.keepalive_json`."""
+    now = time.time()
+    return "\n".join(one_line(f"{each['name']} ({each['id']}): {_keepalive(each, now)}") for each in servers)
+
+
+def draw_warming(warming: Mapping[str, Json]) -> str:
+    """A line for each completion and one for all; the mapping is that of `app.server_care.warming_json`."""
+    lines = [f"slot {each['slot']}  {each['took_s']:.3f} s" for each in warming["completions"]]
+    return "\n".join([*lines, one_line(f"{warming['name']} is warm after {warming['took_s']:.3f} s")])
 
 
 def _pairs(said: Mapping[str, Json]) -> str:
@@ -76,11 +93,31 @@ def _size(count: Json) -> str:
 
 def _until(server: Mapping[str, Json]) -> str:
     if server["state"] == "stopping":
-        return "Stopping..."
+        return "stopping"
+    if server["stops_in_s"] is not None:
+        return f"{_roughly(server['stops_in_s'])} from now"
     match server["idle_timeout_s"]:
         case -1:
-            return "Forever"
+            return "forever"
         case 0:
-            return "last user leaves"
+            return "with its last user"
         case idle_s:
-            return f"{duration_text(idle_s)} after last use"
+            return f"{_roughly(idle_s)} after its last user"
+
+
+def _roughly(seconds: float) -> str:
+    fitting = ((unit, unit_s) for unit, unit_s, most in _UNITS if round(seconds / unit_s) < most)
+    unit, unit_s = next(fitting, ("day", 86400))
+    count = round(seconds / unit_s)
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def _keepalive(keepalive: Mapping[str, Json], now: float) -> str:
+    if not keepalive.get("every_s"):
+        return "off"
+    count = keepalive["touches"]
+    said = f"every {duration_text(keepalive['every_s'])}: {count} touch{'' if count == 1 else 'es'}"
+    if keepalive["last_at"] is not None:
+        ago = _roughly(max(0.0, now - keepalive["last_at"]))
+        said += f", the last {ago} ago in {keepalive['last_took_s']:.3f} s"
+    return said + (f"; waits: {keepalive['waits']}" if keepalive["waits"] else "")

@@ -75,6 +75,19 @@ def test_hundreds_of_items_are_one_line(terminal: Terminal) -> None:
     terminal.finish()
 
 
+def test_flows_within_items_are_one_line_too_and_a_flow_of_its_own_shows_its_steps(terminal: Terminal) -> None:
+    terminal.see(StepStarted(step="each", kind="flow", items=3))
+    for n in range(3):
+        terminal.see(StepStarted(step=f"each[{n}]", kind="flow"))
+        terminal.see(StepStarted(step=f"each[{n}].ask", kind="prompt"))
+        terminal.see(piece(f"each[{n}].ask", "x"), StepFinished(step=f"each[{n}].ask", outcome="succeeded"))
+    terminal.see(StepFinished(step="each[0]", outcome="succeeded"), StepStarted(step="a", kind="flow"))
+    terminal.see(StepStarted(step="a.ask", kind="prompt"))
+    lines = [line.lstrip("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ") for line in terminal.frame()]
+    assert lines == ["each  1/3  0 s  3 tokens", "a  0 s", "a.ask  0 s"]
+    terminal.finish()
+
+
 def test_more_running_steps_than_rows_are_counted(terminal: Terminal) -> None:
     terminal.see(*(StepStarted(step=f"s{n}", kind="tool") for n in range(20)))
     assert len(terminal.frame()) == 9

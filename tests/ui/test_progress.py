@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from gptoss_flow.events import Event, RunFinished, ServerChanged, Stamped, StepFinished, StepStarted, Warned
-from gptoss_flow.ui.progress import PlainProgress, fan_out_of
+from gptoss_flow.ui.progress import PlainProgress, shown_as
 from tests.record.samples import a_run, generation, stamp
 
 
@@ -31,6 +31,9 @@ def test_a_run_as_plain_lines() -> None:
         "warning: step each[2]: It adds.",
         "step each: succeeded, 1.5 s, 3 items, 40 prompt tokens (30 reused), 6 generated",
         "step title: succeeded, 0.0 s",
+        "resumed at 2026-01-01T00:00:01Z",
+        "step title: round 1 was not the last",
+        "step title: It adds.; its fallback runs",
         "run succeeded in 2.0 s; tokens: 10 computed, 30 reused, 6 generated; It adds.",
     ]
 
@@ -96,7 +99,34 @@ def test_a_reader_that_went_away_does_not_end_the_run() -> None:
     assert out.tries == 1
 
 
-def test_an_item_knows_its_step() -> None:
-    assert fan_out_of("each[3]") == "each"
-    assert fan_out_of("outer[3].inner") is None
-    assert fan_out_of("outer[3].inner[0]") == "outer[3].inner"
+def test_an_item_and_all_within_it_are_shown_as_its_step() -> None:
+    assert [shown_as(step) for step in ("a", "a.b", "each[3]", "each[3].a", "a.each[0]", "each[3].b[0]")] == [
+        "a", "a.b", "each", "each", "a.each", "each",
+    ]  # fmt: skip
+
+
+def test_a_flow_within_is_told_step_by_step_and_one_in_an_item_only_where_it_fails() -> None:
+    error = {"kind": "model", "message": "no answer", "attempts": 1}
+    assert shown(
+        [
+            StepStarted(step="a", kind="flow"),
+            generation("a.ask", "x"),
+            StepFinished(step="a.ask", outcome="succeeded", duration_s=1.0),
+            StepFinished(step="a", outcome="succeeded", duration_s=1.5),
+            StepStarted(step="each", kind="flow", items=2),
+            StepStarted(step="each[1]", kind="flow", values={"os": "linux", "n": 2}),
+            generation("each[1].ask", "x"),
+            StepFinished(step="each[0].ask", outcome="succeeded"),
+            StepFinished(step="each[1].ask", outcome="failed", error=error),
+            StepFinished(step="each[1]", outcome="failed", error=error),
+            StepFinished(step="each[0]", outcome="succeeded"),
+            StepFinished(step="each", outcome="failed", items=2, error=error),
+            StepFinished(step="other", outcome="skipped", reason="not selected"),
+        ]
+    ) == [
+        "step a.ask: succeeded, 1.0 s, 20 prompt tokens (15 reused), 3 generated",
+        "step a: succeeded, 1.5 s, 20 prompt tokens (15 reused), 3 generated",
+        "step each[1].ask: failed, 0.0 s: no answer",
+        "step each[1] (os: linux, n: 2): failed, 0.0 s: no answer",
+        "step each: failed, 0.0 s, 2 items, 20 prompt tokens (15 reused), 3 generated: no answer",
+    ]

@@ -1,0 +1,90 @@
+"""The report as JSON: the object of `show --json`, each step with its history and its items."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from gptoss_flow.events import Json
+from gptoss_flow.ui.report.view import Call, Happening, Report, Turn, Unit
+
+
+def draw_json(report: Report) -> str:
+    """See `report_json`."""
+    return json.dumps(report_json(report), indent=2) + "\n"
+
+
+def report_json(report: Report) -> dict[str, Json]:
+    """`show --json`'s object, in which each of `steps` has two more keys.
+
+    `history` is what happened, in order, each an object with `type` and `at` (seconds since the run began): `turn`
+    (a prompt with its answer: attempt, server, mode, messages, params, reasoning, text, finish_reason, usage,
+    timings), `call` (call_id, tool, arguments, result, error, duration_s), or `step_retried`, `round_finished`,
+    `fell_back`, `warned`, `run_resumed` with the keys of the event of that name.
+    `item_steps` lists a fan-out's items: step, outcome, reason, error, started_s, duration_s, attempts, values,
+    tokens, output, history.
+    """
+    units = {unit.step.id: unit for root in report.units for unit in root.walk()}
+    began = report.view.state.first_at or 0.0
+    steps = [_with_history(entry, units.get(entry["step"]), began) for entry in report.facts["steps"]]
+    return {**report.facts, "notices": report.notices, "steps": steps}
+
+
+def _with_history(entry: Mapping[str, Json], unit: Unit | None, began: float) -> dict[str, Json]:
+    if unit is None:
+        return {**entry, "history": [], "item_steps": []}
+    items = [_item(part, began) for part in unit.parts] if unit.is_fan_out else []
+    return {**entry, "history": [_told(each, began) for each in unit.history.happenings], "item_steps": items}
+
+
+def _item(unit: Unit, began: float) -> dict[str, Json]:
+    step = unit.step
+    return {
+        "step": step.id,
+        "outcome": step.outcome,
+        "reason": step.reason,
+        "error": step.error,
+        "started_s": None if step.started_at is None else round(step.started_at - began, 6),
+        "duration_s": step.duration_s if step.outcome else None,
+        "attempts": step.attempts,
+        "values": step.values,
+        "tokens": asdict(unit.tokens),
+        "output": step.output,
+        "history": [_told(each, began) for each in unit.history.happenings],
+    }
+
+
+def _told(happening: Happening, began: float) -> dict[str, Json]:
+    at = round(happening.start - began, 6)
+    match happening:
+        case Turn(prompt=prompt, answer=answer):
+            told = {
+                "type": "turn",
+                "at": at,
+                "attempt": prompt.attempt,
+                "server": prompt.server,
+                "mode": prompt.mode,
+                "messages": prompt.messages,
+                "params": prompt.params,
+            }
+            keys = ("reasoning", "text", "finish_reason", "usage", "timings")
+            return told | {key: getattr(answer, key) if answer else None for key in keys}
+        case Call(call=call, result=result):
+            told = {
+                "type": "call",
+                "at": at,
+                "call_id": call.call_id,
+                "tool": call.tool,
+                "arguments": call.arguments,
+            }
+            ends = ("result", "error", "duration_s")
+            return told | {key: getattr(result, key) if result else None for key in ends}
+        case _:
+            event = happening.event
+            return {"type": event.type, "at": at, **asdict(event)}
+
+
+def indented(value: Json) -> str:
+    """Text as it is; every other value as JSON that people can read."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
