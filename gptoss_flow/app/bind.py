@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gptoss_flow.app.api_fit import api_misfits
 from gptoss_flow.errors import Invalid, Problem, StepError
 from gptoss_flow.events import Json
 from gptoss_flow.lang.inputs import bind
 from gptoss_flow.lang.load import profile_of_server
 from gptoss_flow.lang.profile_places import search_path
 from gptoss_flow.lang.profiles import ResolvedProfile, external_profile, resolve_profile
+from gptoss_flow.lang.sources import is_server
 from gptoss_flow.plan.plan import Plan
+from gptoss_flow.refs import Allowance
 from gptoss_flow.run.context import render
 from gptoss_flow.words import suggest
 
@@ -31,6 +34,8 @@ class Given:
     """Server name to a profile's name or path, or the URL of a running server."""
     cwd: Path
     workspace: Path | None = None
+    defaulted: frozenset[str] = frozenset()
+    """Inputs of which this is not the user's own word but the flow's default, as a record has it."""
     faults: Mapping[str, Problem] = field(default_factory=dict)
     """What could not be read, by what it was given for; `bind_flow` tells it with all else that is wrong."""
 
@@ -43,7 +48,7 @@ class BoundFlow:
     inputs: Mapping[str, Json]
     profiles: Mapping[str, ResolvedProfile]
     scope: Mapping[str, Any]
-    """inputs, vars, env, flow, run."""
+    """inputs, vars, env, secrets, flow, run."""
     cwd: Path
     workspace: Path
     readable: tuple[Path, ...]
@@ -63,26 +68,38 @@ def bind_flow(plan: Plan, given: Given, run: Mapping[str, str]) -> BoundFlow:
         if name not in plan.servers:
             hint = suggest(name, plan.servers)
             problems.append(Problem(None, f'--server {name}: the flow uses no server "{name}"', hint))
+    secrets = {name: os.environ.get(name, "") for name in plan.secrets}
+    problems += [
+        Problem(
+            None, f"the flow needs the secret {name}, which is not set", f"set the environment variable {name}"
+        )
+        for name, value in secrets.items()
+        if not value
+    ]
     if problems:
         raise Invalid(*problems)
-    paths = [name for name in given.inputs if flow.inputs[name].type == "path"]
+    paths = [n for n in given.inputs if flow.inputs[n].type == "path" and n not in given.defaulted]
     if workspace != given.cwd:
         # Tools resolve paths in the workspace; the user meant the caller's folder.
-        inputs |= {name: str(given.cwd / Path(str(inputs[name])).expanduser()) for name in paths}
+        inputs |= {name: str(_path(given, inputs[name])) for name in paths}
     scope: dict[str, Any] = {
         "inputs": inputs,
         "env": {name: os.environ[name] for name in flow.env if name in os.environ},
         "flow": {"name": plan.name, "dir": str(plan.loaded.folder)},
         "run": dict(run),
+        "secrets": secrets,
         "vars": {},
     }
     try:
+        allowance = Allowance()
         for name, values in plan.vars:
-            scope["vars"] = {**scope["vars"], name: render(plan, values, scope)}
+            scope["vars"] = {**scope["vars"], name: render(plan, values, scope, allowance=allowance)}
         profiles = {name: _profile(plan, name, given, scope) for name in plan.servers}
     except StepError as error:
         raise Invalid(Problem(error.mark, error.message)) from None
-    readable = tuple((given.cwd / Path(str(inputs[name])).expanduser()).resolve() for name in paths)
+    if misfits := [*api_misfits(plan, profiles)]:
+        raise Invalid(*misfits)
+    readable = tuple(_path(given, inputs[name]).resolve() for name in paths)
     return BoundFlow(
         plan=plan,
         inputs=inputs,
@@ -92,6 +109,10 @@ def bind_flow(plan: Plan, given: Given, run: Mapping[str, str]) -> BoundFlow:
         workspace=workspace,
         readable=readable,
     )
+
+
+def _path(given: Given, written: Json) -> Path:
+    return given.cwd / os.path.expanduser(str(written))  # noqa: PTH111  # Path.expanduser raises on an unknown user
 
 
 def _workspace(plan: Plan, given: Given) -> Path:
@@ -104,13 +125,19 @@ def _workspace(plan: Plan, given: Given) -> Path:
 
 def _profile(plan: Plan, name: str, given: Given, scope: Mapping[str, Any]) -> ResolvedProfile:
     """The user's choice, else the flow's own, its expressions evaluated."""
-    wanted = given.servers.get(name)
-    if wanted is not None and wanted.startswith(("http://", "https://")):
+    wanted, loaded = given.servers.get(name), plan.loaded
+    if wanted is not None and is_server(wanted):
         return external_profile(wanted, name)
     if wanted is not None:
-        return resolve_profile(wanted, places=search_path(None, given.cwd), base_dir=given.cwd, environ=os.environ)
-    loaded = plan.loaded
-    if name in loaded.profiles:
-        return loaded.profiles[name]
-    value = render(plan, plan.servers[name].profile, scope)
-    return profile_of_server(loaded.document, loaded.path, given.cwd, name, value, os.environ)
+        return resolve_profile(
+            wanted,
+            places=search_path(None, given.cwd),
+            base_dir=given.cwd,
+            environ=os.environ,
+            sources=loaded.sources.beyond_lock(),
+        )
+    ref = plan.servers[name]
+    if ref.resolved is not None:
+        return ref.resolved
+    value = render(plan, ref.profile, scope)
+    return profile_of_server(loaded.document, loaded.path, given.cwd, name, value, os.environ, loaded.sources)

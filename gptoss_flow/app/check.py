@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
+from gptoss_flow.app.fetch import SourceFetcher
+from gptoss_flow.app.lock import require_lock, sources_of_flow
+from gptoss_flow.errors import Invalid, Problem
+from gptoss_flow.lang.elsewhere import Pin
 from gptoss_flow.lang.load import load_flow
+from gptoss_flow.lang.profile_places import PROJECT, search_path
+from gptoss_flow.lang.sources import Source
 from gptoss_flow.plan.compile import compile_flow
 from gptoss_flow.plan.plan import Plan
+from gptoss_flow.plan.untrusted import untrusted_problems
 from gptoss_flow.tools import TOOLS
 
 
-def check_flow(path: str | Path, cwd: Path | None = None) -> Plan:
-    """Read, check and compile a flow file. Raises `Invalid` with every problem, in file order."""
-    return compile_flow(load_flow(Path(path), cwd or Path.cwd(), os.environ), TOOLS)
+def check_flow(
+    path: str | Path,
+    cwd: Path | None = None,
+    *,
+    offline: bool = False,
+    locked: bool = False,
+    changes: Sequence[str] = (),
+    untrusted: bool = False,
+    chosen: Collection[str] = (),
+) -> Plan:
+    """Read, check and compile a flow file. Raises `Invalid` with every problem, in file order.
+
+    Profiles from elsewhere are fetched unless they are in the cache; raises `Unavailable` where they can't be had.
+    `locked`: what differs from the flow's lock is a problem too. `changes` are done to the document before it is
+    checked: `path=value`. `untrusted`: whatever could do harm is a problem too (see `plan.untrusted`), and nothing
+    is fetched; `chosen` are the servers for which the user named a profile.
+    """
+    flow, cwd = Path(path), cwd or Path.cwd()
+    fetch = _fetch_nothing if untrusted else SourceFetcher.here(offline=offline)
+    sources = sources_of_flow(flow, fetch, locked=locked)
+    with _without_collector():
+        loaded = load_flow(flow, cwd, os.environ, sources, changes)
+        plan = compile_flow(loaded, TOOLS)
+    if untrusted and (problems := untrusted_problems(plan, _profiles_of_user(cwd), chosen)):
+        raise Invalid(*problems)
+    if locked:
+        require_lock(loaded, cwd)
+    return plan
+
+
+def _profiles_of_user(cwd: Path) -> set[Path]:
+    """Not those of the project: it may be the one that the flow came with."""
+    owners = search_path(None, cwd).owners
+    return {folder.absolute() for folder, owner in owners.items() if owner != PROJECT}
+
+
+def _fetch_nothing(source: Source, pin: Pin) -> NoReturn:
+    hint = "choose a profile yourself, or leave out --untrusted-flow where you trust the flow"
+    raise Invalid(Problem(None, f"an untrusted flow reads no profile from elsewhere: {source}", hint))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """A large flow is a hundred thousand objects, all of them kept: a search for garbage takes long."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            # Now all of it is young, and would be looked at as soon as the collector is on. This makes it old.
+            gc.freeze()
+            gc.unfreeze()
+            gc.enable()

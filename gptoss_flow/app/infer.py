@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from gptoss_flow.app.bind import Given
 from gptoss_flow.app.check import check_flow
-from gptoss_flow.app.profiles import URL_STARTS, find_server_profile
+from gptoss_flow.app.profiles import find_server_profile
 from gptoss_flow.app.run import Finished, run_flow_sync
 from gptoss_flow.events import Json
 from gptoss_flow.lang.dump import to_yaml
 from gptoss_flow.lang.profile_places import SUFFIXES
+from gptoss_flow.lang.sources import is_elsewhere, is_server
 from gptoss_flow.ports import Sink
-from gptoss_flow.record.folder import kept_log_path
-from gptoss_flow.record.journal_file import JournalFile
-from gptoss_flow.record.rlog import Rlog
 
 STEP = "infer"
 """The name of the flow and of its step."""
@@ -54,16 +52,20 @@ def infer(
 
     `keep_in`: the run is put on record in `cwd`, and its log in this folder too, by date. Else nothing is kept.
     """
-    find_server_profile(question.server, cwd)  # what is wrong with it is not to be told as a place in our own flow
+    # What is wrong with it is not to be told as a place in our own flow.
+    find_server_profile(question.server, cwd, offline=offline)
     given = Given(inputs=_inputs(question), servers={}, cwd=cwd, workspace=workspace)
     with tempfile.TemporaryDirectory(prefix="gptoss-flow-") as name:
         path = Path(name, f"{STEP}.yaml")
         path.write_text(to_yaml(flow_of(question, cwd)), encoding="utf-8")
-        plan = check_flow(path, cwd)
-        if keep_in is None:
-            return run_flow_sync(plan, given, views=views, model=scripted, offline=offline, scratch=Path(name))
-        kept = kept_logs(keep_in, STEP, datetime.now().astimezone())
-        return run_flow_sync(plan, given, views=[*kept, *views], model=scripted, offline=offline)
+        plan = check_flow(path, cwd, offline=offline)
+        scratch = Path(name) if keep_in is None else None
+        finished = run_flow_sync(
+            plan, given, views=views, model=scripted, offline=offline, scratch=scratch, keep_in=keep_in
+        )
+    # Nor is what went wrong with it.
+    error = re.sub(rf"{re.escape(str(path))}:\d+:\d+: ", "", finished.result.error)
+    return replace(finished, result=replace(finished.result, error=error))
 
 
 def flow_of(question: Question, cwd: Path) -> dict[str, Json]:
@@ -87,12 +89,6 @@ def flow_of(question: Question, cwd: Path) -> dict[str, Json]:
     }
 
 
-def kept_logs(folder: Path, flow: str, now: datetime) -> tuple[Sink, Sink]:
-    """The readable log and the events of a run in a folder of logs, by date. Raises `RecordError`."""
-    path = kept_log_path(folder, flow, now)
-    return Rlog(path), JournalFile(path.with_suffix(".jsonl"))
-
-
 def _inputs(question: Question) -> dict[str, Json]:
     system = {} if question.is_raw or question.system is None else {"system": question.system}
     return {"prompt": question.prompt, **system}
@@ -100,8 +96,8 @@ def _inputs(question: Question) -> dict[str, Json]:
 
 def _server(question: Question, cwd: Path) -> Json:
     server, model = question.server, {} if question.model is None else {"model": {"id": question.model}}
-    if server.startswith(URL_STARTS):
+    if is_server(server):
         return {"url": server, **model}
-    if "/" in server or server.endswith(SUFFIXES):
+    if not is_elsewhere(server) and ("/" in server or server.endswith(SUFFIXES)):
         server = str(cwd / Path(server).expanduser())
     return {"extends": server, **model} if model else server

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptoss_flow.app.profiles import choose_model_file, find_profile, known_profiles
+from gptoss_flow.app.profiles import choose_model_file, find_profile, known_places
 from gptoss_flow.errors import Invalid, Problem, Unavailable
 from gptoss_flow.events import Json
 from gptoss_flow.server.model import Machine, Report, find_model
@@ -32,7 +32,7 @@ def known_models(machine: Machine, cwd: Path) -> list[KnownModel]:
     """Models that profiles name, that were downloaded, and gpt-oss in the usual places: each once, by name."""
     found: dict[Path, ModelFile] = {}
     users: dict[Path, list[str]] = {}
-    for name, _, _ in known_profiles(cwd):
+    for name in known_places(cwd).names():
         for model in _models_of(name, machine, cwd):
             real = model.path.resolve()
             found.setdefault(real, model)
@@ -48,7 +48,7 @@ def known_models(machine: Machine, cwd: Path) -> list[KnownModel]:
 
 async def pull_model(ref: str, machine: Machine, cwd: Path, report: Report, *, offline: bool = False) -> ModelFile:
     """The profile's model, fetched if need be. Raises `Invalid`, `Unavailable`."""
-    resolved = find_profile(ref, cwd)
+    resolved = find_profile(ref, cwd, offline=offline)
     if resolved.profile.resolved_engine == "external":
         said = f"profile {resolved.name} is of a server that somebody else runs: it has its own model"
         raise Invalid(Problem(None, said, "name a profile with a model"))

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
 
+import platformdirs
+
 from gptoss_flow.app.profiles import choose_model_file
 from gptoss_flow.errors import RecordError, StepError
-from gptoss_flow.events import Json, ServerChanged, ServerState
+from gptoss_flow.events import Channel, Json, ServerChanged, ServerState
+from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profiles import ResolvedProfile
+from gptoss_flow.llama import lean_httpx
 from gptoss_flow.llama.client import Client
+from gptoss_flow.llama.openai_client import OpenAiClient
 from gptoss_flow.ports import Clock, Emit, Endpoint, Generation, Model, OnText, PromptRequest, RenderedPrompt
+from gptoss_flow.prompt.api_model import ApiModel
 from gptoss_flow.prompt.harmony import preload
 from gptoss_flow.prompt.served import ServedModel
+from gptoss_flow.server.alive import Pulse
 from gptoss_flow.server.causes import Death
+from gptoss_flow.server.engines import find_engine
 from gptoss_flow.server.external import ExternalServer
 from gptoss_flow.server.manager import ManagedServer, open_server
 from gptoss_flow.server.model import Machine
+from gptoss_flow.server.problems import places_of
 from gptoss_flow.server.readiness import NEWS_S
+from gptoss_flow.server.starter import result_identity
 
 T = TypeVar("T")
 
@@ -47,11 +58,38 @@ class ServedModels:
         self._machine = machine
         self._offline = offline
         self._served: dict[str, _Served] = {}
+        self._identities: dict[str, dict[str, str]] = {}
+
+    @classmethod
+    def here(
+        cls,
+        profiles: Mapping[str, ResolvedProfile],
+        *,
+        emit: Emit,
+        clock: Clock,
+        log_folder: Path | None,
+        offline: bool,
+    ) -> ServedModels:
+        """This user's servers, on this machine."""
+        return cls(
+            profiles,
+            emit=emit,
+            clock=clock,
+            state_root=Path(platformdirs.user_state_dir("gptoss-flow")),
+            log_folder=log_folder,
+            machine=Machine.here(),
+            offline=offline,
+        )
 
     async def prepare(self, servers: Sequence[str]) -> Mapping[str, int]:
+        if servers:
+            lean_httpx.preload()
         for name in servers:
             self._served[name] = await self._prepared(name, self._profiles[name])
         return {name: await served.slots() for name, served in self._served.items()}
+
+    def identity(self, server: str) -> Mapping[str, str]:
+        return self._identities[server]
 
     async def get(self, server: str) -> Model:
         return await self._served[server].model()
@@ -72,6 +110,7 @@ class ServedModels:
             path = found.path
             if found.architecture == "gpt-oss":
                 preload()  # openai-harmony's table takes a second to load: meanwhile the server starts
+        self._identities[name] = await asyncio.to_thread(self._identity, resolved.profile, path)
         server = open_server(
             resolved.profile,
             path,
@@ -80,7 +119,12 @@ class ServedModels:
             on_change=changed,
             clock=self._clock,
         )
-        return _Served(server, self._clock)
+        return _Served(server, resolved, self._clock)
+
+    def _identity(self, profile: Profile, model: Path) -> dict[str, str]:
+        if profile.resolved_engine == "external":
+            return result_identity(profile, None, None)
+        return result_identity(profile, model, find_engine(profile, self._state_root, os.environ))
 
     def _changed(self, name: str) -> Callable[[ServerState, str, dict[str, Json]], None]:
         def changed(state: ServerState, detail: str, facts: dict[str, Json]) -> None:
@@ -94,8 +138,9 @@ class ServedModels:
 class _Served:
     """One server with the client of its present life; a new life gets a new client."""
 
-    def __init__(self, server: ManagedServer | ExternalServer, clock: Clock) -> None:
+    def __init__(self, server: ManagedServer | ExternalServer, resolved: ResolvedProfile, clock: Clock) -> None:
         self.server = server
+        self._resolved = resolved
         self._clock = clock
         self._endpoint: Endpoint | None = None
         self._client: Client | None = None
@@ -103,19 +148,21 @@ class _Served:
         self._connecting = asyncio.Lock()
 
     async def model(self) -> Model:
-        endpoint = await self.server.ensure_ready()
+        with places_of(self._resolved):
+            endpoint = await self.server.ensure_ready()
         async with self._connecting:
             if self._model is None or endpoint is not self._endpoint:
                 await self._disconnect()
                 self._endpoint = endpoint
-                self._client = Client(endpoint, clock=self._clock, died=_said(self.server.died))
-                self._model = _Mortal(ServedModel(endpoint, self._client), self.server.died)
+                self._client, model = _connected(endpoint, self._clock, _said(self.server.died))
+                self._model = _Mortal(model, self.server.died, _pulse(self.server))
             return self._model
 
     async def slots(self) -> int:
         """How many requests it works on at once: of a server that is not ours, only it can tell."""
         if isinstance(self.server, ExternalServer):
-            return (await self.server.ensure_ready()).slots
+            with places_of(self._resolved):
+                return (await self.server.ensure_ready()).slots
         return self.server.profile.parallel
 
     async def release(self) -> None:
@@ -129,6 +176,14 @@ class _Served:
             await client.aclose()
 
 
+def _connected(endpoint: Endpoint, clock: Clock, died: asyncio.Future[str]) -> tuple[Client, Model]:
+    if endpoint.api == "llama.cpp":
+        client = Client(endpoint, clock=clock, died=died)
+        return client, ServedModel(endpoint, client)
+    asked = OpenAiClient(endpoint, clock=clock, died=died)
+    return asked, ApiModel(endpoint, asked)
+
+
 class _Mortal:
     """A model whose server may die: then that is what its callers fail of, and only once it is known.
 
@@ -136,15 +191,21 @@ class _Mortal:
     would try again at once, and at the same dead server.
     """
 
-    def __init__(self, model: Model, died: asyncio.Future[Death]) -> None:
+    def __init__(self, model: Model, died: asyncio.Future[Death], pulse: Pulse | None) -> None:
         self._model = model
         self._died = died
+        self._pulse = pulse
 
     async def render(self, request: PromptRequest) -> RenderedPrompt:
         return await self._told(self._model.render(request))
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
-        return await self._told(self._model.generate(prompt, on_text))
+        def heard(channel: Channel, text: str, tokens: int) -> None:
+            if self._pulse is not None:
+                self._pulse.beat()
+            on_text(channel, text, tokens)
+
+        return await self._told(self._model.generate(prompt, heard))
 
     async def count_tokens(self, text: str) -> int:
         return await self._told(self._model.count_tokens(text))
@@ -154,13 +215,19 @@ class _Mortal:
 
     async def _told(self, work: Awaitable[T]) -> T:
         try:
-            return await work
+            with nullcontext() if self._pulse is None else self._pulse.request():
+                return await work
         except StepError as error:
             if error.kind == "server" and error.retryable:
                 await asyncio.wait({self._died}, timeout=NEWS_S)
                 if self._died.done() and not self._died.cancelled():
                     raise StepError("server", str(self._died.result())) from error
             raise
+
+
+def _pulse(server: ManagedServer | ExternalServer) -> Pulse | None:
+    """Where the requests at a server of ours are told, so that it is known to live; another's is not watched."""
+    return server.pulse if isinstance(server, ManagedServer) else None
 
 
 def _said(died: asyncio.Future[Death]) -> asyncio.Future[str]:

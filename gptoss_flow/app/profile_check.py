@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +12,20 @@ import platformdirs
 
 from gptoss_flow.app.profiles import find_server_profile
 from gptoss_flow.errors import ExitCode, FlowError, Invalid, Mark, Problem, Unavailable, worst
-from gptoss_flow.lang.profile_layers import KeyPath, Variable
+from gptoss_flow.lang.profile_layers import KeyPath
 from gptoss_flow.lang.profiles import ResolvedProfile
-from gptoss_flow.server.command import KeyProblem, compile_command
+from gptoss_flow.server.command import compile_command
 from gptoss_flow.server.engines import Engine, find_engine
 from gptoss_flow.server.external import ExternalServer
 from gptoss_flow.server.memory import estimate
-from gptoss_flow.server.model import Machine, find_model, require_room
+from gptoss_flow.server.model import Machine, absent, find_model, require_context, require_room
 from gptoss_flow.server.model_facts import ModelFacts, facts_of
 from gptoss_flow.server.model_file import Missing, ModelFile
-from gptoss_flow.server.probe import free_port, is_listening
+from gptoss_flow.server.probe import is_listening
+from gptoss_flow.server.problems import located
 from gptoss_flow.server.record import list_servers, untrue
-from gptoss_flow.server.starter import given_key, locate, port_taken
+from gptoss_flow.server.settings import given_key, listening_port, port_taken, unusable_files
+from gptoss_flow.server.starter import locate
 from gptoss_flow.words import count
 
 NO_MODEL = Path("model.gguf")
@@ -78,18 +78,19 @@ class Site:
         return self.machine.environ
 
 
-async def check_profile(ref: str, site: Site) -> Checked:
+async def check_profile(ref: str, site: Site, *, offline: bool = False) -> Checked:
     """Look at everything that can be known without starting the server or downloading its model. Raises nothing.
 
+    A profile from elsewhere is fetched, unless it is in the cache or `offline`.
     Of several alternatives the one that would run is checked: the first whose model is here, else the last.
     """
     try:
-        resolved = find_server_profile(ref, site.cwd)
-    except Invalid as error:
+        resolved = find_server_profile(ref, site.cwd, offline=offline)
+    except FlowError as error:
         return Checked(name=ref, findings=tuple(_problems("profile", error)))
     sound = Finding(check="profile", message=_sound(resolved))
     if resolved.profile.resolved_engine == "external":
-        return Checked(name=resolved.name, findings=(sound, await _external(resolved, site)))
+        return Checked(name=resolved.name, findings=(sound, *await _external(resolved, site)))
     found = await asyncio.to_thread(lambda: tuple(_managed(resolved, site)))
     return Checked(name=resolved.name, findings=(sound, *found))
 
@@ -100,14 +101,16 @@ def _sound(resolved: ResolvedProfile) -> str:
     )
 
 
-async def _external(resolved: ResolvedProfile, site: Site) -> Finding:
+async def _external(resolved: ResolvedProfile, site: Site) -> tuple[Finding, ...]:
     server = ExternalServer(resolved.profile, on_change=lambda *change: None, environ=site.environ)
     try:
         endpoint = await server.ensure_ready()
     except Unavailable as error:
-        return next(_problems("server", error, resolved, ("url",)))
-    said = f"{endpoint.model} with {endpoint.slots} slots of {endpoint.context_tokens} tokens at {endpoint.url}"
-    return Finding(check="server", message=said)
+        return tuple(_problems("server", error, resolved, ("url",)))
+    slots = f"{endpoint.slots} slots of {endpoint.context_tokens or '?'} tokens"
+    if endpoint.api != "llama.cpp":
+        slots = f"{endpoint.slots} requests at once, by {endpoint.api}"
+    return (Finding(check="server", message=f"{endpoint.model} with {slots} at {endpoint.url}"),)
 
 
 def _managed(resolved: ResolvedProfile, site: Site) -> Iterator[Finding]:
@@ -116,7 +119,7 @@ def _managed(resolved: ResolvedProfile, site: Site) -> Iterator[Finding]:
     try:
         engine = find_engine(chosen.profile, site.state_root, site.environ)
     except Unavailable as error:
-        yield from _problems("engine", error, chosen, ("binary",))
+        yield from _problems("engine", error, chosen)
     else:
         yield Finding(check="engine", message=_engine_text(engine))
         yield from _options(chosen, model, engine, site)
@@ -164,14 +167,14 @@ def _model(resolved: ResolvedProfile, model: ModelFile | Missing, site: Site) ->
             return
         yield Finding(check="model", message=f"{model.path} ({model.why})")
         yield _memory(resolved, model, facts, site)
-        yield _context(resolved, facts)
+        yield _context(resolved, model, facts)
     elif model.cause == "not_fetched":
         said = f"{model.message}: the first run downloads it"
         if resolved.profile.model.size is not None:
             said += f" ({resolved.profile.model.size / 1e6:.0f} MB)"
         yield Finding(check="model", message=said)
     else:
-        yield from _problems("model", model.error(), resolved, ("model", *resolved.profile.model.sources[:1]))
+        yield from _problems("model", absent(resolved.profile, model), resolved)
 
 
 def _memory(resolved: ResolvedProfile, model: ModelFile, facts: ModelFacts, site: Site) -> Finding:
@@ -182,30 +185,22 @@ def _memory(resolved: ResolvedProfile, model: ModelFile, facts: ModelFacts, site
         if warnings:
             raise Unavailable(Problem(None, warnings[0], "take a smaller model or quantisation"))
     except Unavailable as error:
-        return next(_problems("memory", error))
+        return next(_problems("memory", error, resolved))
     said = f"the server takes about {_gigabytes(needed)}, this machine has {_gigabytes(there)}"
     return Finding(check="memory", message=said)
 
 
-def _context(resolved: ResolvedProfile, facts: ModelFacts) -> Finding:
+def _context(resolved: ResolvedProfile, model: ModelFile, facts: ModelFacts) -> Finding:
     profile, trained = resolved.profile, facts.context_tokens
     asked = f"{profile.context_per_slot} tokens for a request"
     if trained is None:
         return Finding(check="context", message=f"{asked}; the model file does not say what it was trained for")
-    rope = profile.rope
-    if rope.scaling in ("linear", "yarn") or rope.scale or rope.freq_scale or rope.freq_base:
+    try:
+        require_context(profile, model)
+    except Invalid as error:
+        return next(_problems("context", error, resolved))
+    if profile.rope.stretches:
         return Finding(check="context", message=f"{asked}; the model was trained for {trained}, rope stretches it")
-    if profile.context_per_slot > trained:
-        key = "context" if profile.context_total is None else "context_total"
-        most = trained if key == "context" else trained * profile.parallel
-        error = Invalid(
-            Problem(
-                None,
-                f"{asked} are more than the {trained} that the model was trained for",
-                f"set {key} to {most} at most, or stretch it with rope",
-            )
-        )
-        return next(_problems("context", error, resolved, (key,)))
     return Finding(check="context", message=f"{asked}, of the {trained} that the model was trained for")
 
 
@@ -215,16 +210,11 @@ def _port(resolved: ResolvedProfile, model: ModelFile | Missing, site: Site) -> 
     if port and is_listening(host, port):
         if isinstance(model, ModelFile) and _is_own(resolved, model, port, site):
             return Finding(check="port", message=f"this profile's own server listens on {host}, port {port}")
-        return next(_problems("port", Unavailable(port_taken(host, port)), resolved, ("listen", "port")))
+        return next(_problems("port", Unavailable(port_taken(host, port)), resolved))
     try:
-        free_port(host, port)
-    except OSError as error:
-        if error.errno == errno.EACCES:
-            fault = Problem(None, f"port {port} is not for this user", "set a listen.port above 1023, or auto")
-            return next(_problems("port", Unavailable(fault), resolved, ("listen", "port")))
-        said = f"no server can listen on {host}, port {wanted}: {error.strerror}"
-        fault = Problem(None, said, "set listen.host to an address of this machine, like 127.0.0.1")
-        return next(_problems("port", Unavailable(fault), resolved, ("listen", "host")))
+        listening_port(resolved.profile.listen)
+    except Unavailable as error:
+        return next(_problems("port", error, resolved))
     which = f"port {port} is free" if port else "a port that is free is taken"
     return Finding(check="port", message=f"{which} on {host}")
 
@@ -245,30 +235,14 @@ def _key(resolved: ResolvedProfile, site: Site) -> Iterator[Finding]:
     try:
         given_key(resolved.profile, site.environ)
     except Unavailable as error:
-        yield from _problems("api_key", error, resolved, ("api_key",))
+        yield from _problems("api_key", error, resolved)
     else:
         yield Finding(check="api_key", message="there is one where the profile says")
 
 
 def _files(resolved: ResolvedProfile) -> Iterator[Finding]:
-    profile = resolved.profile
-    named: list[tuple[KeyPath, str | None]] = [
-        (("chat_template_file",), profile.chat_template_file),
-        (("speculative", "model"), profile.speculative.model if profile.speculative else None),
-        *((("lora", number), adapter.path) for number, adapter in enumerate(profile.lora)),
-    ]
-    for path, file in named:
-        if file is not None and not os.access(file, os.R_OK):
-            key = ".".join(map(str, path))
-            fault = Unavailable(Problem(None, f"{key}: {file} cannot be read", "correct it, or remove the key"))
-            yield from _problems("files", fault, resolved, path)
-    if profile.slots_dir is not None and not os.access(profile.slots_dir, os.W_OK):
-        fault = Unavailable(
-            Problem(
-                None, f"slots_dir: {profile.slots_dir} is no folder to write to", "create it, or remove the key"
-            )
-        )
-        yield from _problems("files", fault, resolved, ("slots_dir",))
+    for problem in unusable_files(resolved.profile):
+        yield from _problems("files", Unavailable(problem), resolved)
 
 
 def _problems(
@@ -276,12 +250,8 @@ def _problems(
 ) -> Iterator[Finding]:
     """The problems of an error, each where the key at `path`, or the one it names itself, was written."""
     for problem in error.problems:
-        key = problem.path if isinstance(problem, KeyProblem) else path
-        origin = resolved.origin(key) if resolved else None
-        message, mark = problem.message, problem.mark or (origin if isinstance(origin, Mark) else None)
-        if isinstance(origin, Variable):
-            message = f"{origin}: {message}"
-        yield Finding(check=check, message=message, hint=problem.hint, mark=mark, exit_code=error.exit_code)
+        said = located(problem, resolved, path)
+        yield Finding(check=check, message=said.message, hint=said.hint, mark=said.mark, exit_code=error.exit_code)
 
 
 def _gigabytes(size: int) -> str:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from gptoss_flow.errors import FlowError, StepError
+from gptoss_flow.errors import FlowError, Invalid, Problem, StepError
 from gptoss_flow.llama.blocking import BlockingClient, at_once
 from gptoss_flow.prompt.raw import Tokenizer
 from gptoss_flow.server.hold import hold
@@ -17,6 +17,7 @@ from gptoss_flow.server.record import list_servers, read_key, state_root
 
 if TYPE_CHECKING:
     from gptoss_flow.events import Json
+    from gptoss_flow.llama.blocking_openai import BlockingOpenAi
 
 
 class Address(NamedTuple):
@@ -59,8 +60,10 @@ def running(
 
 
 def direct(url: str) -> str:
-    """The address with `localhost` as the number that it stands for: to look it up costs time."""
+    """The address with `localhost` as the number that it means: to look it up costs time. Raises `Invalid`."""
     parts = urlsplit(url.rstrip("/"))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Invalid(Problem(None, f'"{url}" is not a server\'s address', "write one like http://127.0.0.1:8080"))
     if parts.hostname != "localhost":
         return parts.geturl()
     return parts._replace(netloc=f"127.0.0.1:{parts.port}" if parts.port else "127.0.0.1").geturl()
@@ -71,6 +74,8 @@ def ask(client: BlockingClient, prompt: str, params: Mapping[str, Json], show: C
 
     `params` are `sampling.Params`. Raises `Unavailable` and `FlowError`.
     """
+    if not client.is_llama:
+        return _ask_by_api(cast("BlockingOpenAi", client), prompt, params, show)
     texts: list[str] = []
     first = 0.0
     last: Mapping[str, Json] = {}
@@ -92,4 +97,30 @@ def ask(client: BlockingClient, prompt: str, params: Mapping[str, Json], show: C
         ttft_s=first - sent,
         total_s=time.perf_counter() - sent,
         timings=last.get("timings", {}),
+    )
+
+
+def _ask_by_api(
+    client: BlockingOpenAi, prompt: str, params: Mapping[str, Json], show: Callable[[str], object]
+) -> Reply:
+    """The same by one of OpenAI's APIs, where the server makes the tokens, and control tokens are its affair."""
+    texts: list[str] = []
+    sent = time.perf_counter()
+    first = 0.0
+    try:
+        for text in client.ask(prompt, params):
+            first = first or time.perf_counter()
+            texts.append(text)
+            show(text)
+    except StepError as error:
+        raise FlowError(error.message) from None
+    ended, usage = time.perf_counter(), client.answer.usage
+    return Reply(
+        text="".join(texts),
+        prompt_tokens=usage["prompt_tokens"],
+        tokens=usage["completion_tokens"],
+        is_cut=client.answer.finish_reason == "length",
+        ttft_s=(first or ended) - sent,
+        total_s=ended - sent,
+        timings=client.answer.timings,
     )

@@ -5,31 +5,35 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-
-import platformdirs
 
 from gptoss_flow import __version__
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, Given, bind_flow
+from gptoss_flow.app.masked_tools import masked_tools
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.repository import describe_repository
 from gptoss_flow.errors import ExitCode, RecordError
-from gptoss_flow.events import RunStarted
+from gptoss_flow.events import Json, RunResumed, RunStarted, Warned
 from gptoss_flow.plan.plan import Plan
-from gptoss_flow.ports import Clock, Emit, Models, Sink, ToolContext
-from gptoss_flow.record.folder import RunFolder, new_run_id
-from gptoss_flow.record.journal_file import JournalFile
+from gptoss_flow.ports import Clock, Emit, Sink, ToolContext
+from gptoss_flow.record.folder import RunFolder, kept_log_path, new_run_id
+from gptoss_flow.record.journal_file import SYNC_AFTER_S, JournalFile
+from gptoss_flow.record.redact import Redactor
 from gptoss_flow.record.rlog import Rlog
 from gptoss_flow.record.state import RunState
+from gptoss_flow.record.stream_mask import EventRedactor
 from gptoss_flow.run.clock import SystemClock
-from gptoss_flow.run.executor import Executor, RunResult
+from gptoss_flow.run.ends import RunResult
+from gptoss_flow.run.executor import Executor
 from gptoss_flow.run.journal import Journal
-from gptoss_flow.server.model import Machine
+from gptoss_flow.run.known import NOTHING_KNOWN, Known
 from gptoss_flow.testing.scripted_model import ScriptedModels, read_script
 from gptoss_flow.tools import TOOLS
+from gptoss_flow.words import count
 
 SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -50,12 +54,33 @@ class Finished:
 class _Fold:
     """The sink that keeps the run's state."""
 
-    def __init__(self) -> None:
-        self.state = RunState()
+    def __init__(self, state: RunState) -> None:
+        self.state = state
         self.take = self.state.apply
 
     def close(self) -> None:
         pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumption:
+    """A run that goes on, in its own folder."""
+
+    folder: RunFolder
+    """Locked. It is closed when the run ends."""
+    run: Mapping[str, str]
+    """What expressions see as `run`: as it was."""
+    first_seq: int
+    """Of the next event on record."""
+    event: RunResumed
+    state: RunState
+    """The fold of what is on record."""
+    damaged_lines: int = 0
+    """What could not be read of it."""
+
+
+MakeKnown = Callable[[str, Redactor, Emit], Known]
+"""What is known beforehand, for the run of this id, whose secrets this masks and whose journal this writes."""
 
 
 def run_flow_sync(
@@ -66,9 +91,28 @@ def run_flow_sync(
     model: str | None = None,
     offline: bool = False,
     scratch: Path | None = None,
+    select: frozenset[str] | None = None,
+    known: MakeKnown | None = None,
+    said: Mapping[str, Json] | None = None,
+    resume: Resumption | None = None,
+    keep_in: Path | None = None,
 ) -> Finished:
     """`run_flow` for a program without an event loop of its own."""
-    return asyncio.run(run_flow(plan, given, views=views, model=model, offline=offline, scratch=scratch))
+    return asyncio.run(
+        run_flow(
+            plan,
+            given,
+            views=views,
+            model=model,
+            offline=offline,
+            scratch=scratch,
+            select=select,
+            known=known,
+            said=said,
+            resume=resume,
+            keep_in=keep_in,
+        )
+    )
 
 
 async def run_flow(
@@ -79,46 +123,73 @@ async def run_flow(
     model: str | None = None,
     offline: bool = False,
     scratch: Path | None = None,
+    select: frozenset[str] | None = None,
+    known: MakeKnown | None = None,
+    said: Mapping[str, Json] | None = None,
+    resume: Resumption | None = None,
+    keep_in: Path | None = None,
     clock: Clock | None = None,
 ) -> Finished:
     """Run a plan to its end; `views` see every event. `model`: `scripted:FILE` answers in place of servers.
 
     `scratch`: a folder that takes the record in place of the caller's, and that nothing need outlive the run in.
+    `select`: only these steps run. `said`: what the user said beside `given`, for the record.
+
+    `keep_in`: a folder that takes a log of the run too, by date.
 
     Raises `Invalid` for what was given and `RecordError` where no record can be opened; later failures are in
-    the result. SIGINT, SIGTERM and SIGHUP end the run; a second one ends the process too, without waiting for its
-    servers to stop. The record is closed either way.
+    the result. SIGINT, SIGTERM and SIGHUP end the run, but for the steps of `finally`; a second one skips those.
+    Where there are none it ends the process, without waiting for servers to stop, as a third one does in any case.
+    The record is closed either way.
     """
     clock = clock or SystemClock()
-    started = clock.now()
-    run_id = new_run_id(started)
     record_root = scratch or given.cwd
-    run = {
-        "id": run_id,
-        "dir": str(record_root / ".gptoss-flow" / "runs" / run_id),
-        "started_at": started.isoformat(timespec="milliseconds"),
-    }
+    run = dict(resume.run) if resume else _new_run(record_root, clock.now())
     bound = bind_flow(plan, given, run)
     script = ScriptedModels(read_script(Path(model.removeprefix(SCRIPTED))), clock) if model else None
-    folder = RunFolder.create(record_root, run_id)
-    fold = _Fold()
-    sinks: list[Sink] = [JournalFile(folder.events_path), Rlog(folder.rlog_path), fold, *views]
-    journal = Journal(sinks, clock)
-    models = script or _served(bound, journal.emit, clock, None if scratch else folder.path, offline)
+    redactor = Redactor(bound.scope.get("secrets", {}))
+    folder = resume.folder if resume else RunFolder.create(record_root, run["id"])
+    fold = _Fold(resume.state if resume else RunState())
+    kept = _kept_logs(keep_in, plan.name, clock.now().astimezone()) if keep_in else ()
+    events_file = JournalFile(folder.events_path)
+    sinks: list[Sink] = [events_file, Rlog(folder.rlog_path), *kept, fold, *views]
+    journal = Journal(sinks, clock, first_seq=resume.first_seq if resume else 1, redact=EventRedactor(redactor))
+    models = script or ServedModels.here(
+        bound.profiles,
+        emit=journal.emit,
+        clock=clock,
+        log_folder=None if scratch else folder.path,
+        offline=offline,
+    )
     try:
-        _keep_flow(plan, folder.path)
+        if resume is None:
+            _keep_flow(plan, folder.path, redactor)
         executor = Executor(
             plan,
             scope=bound.scope,
             models=models,
-            tools=TOOLS,
+            tools=masked_tools(TOOLS, redactor),
             tool_context=ToolContext(workspace=bound.workspace, readable=bound.readable),
             emit=journal.emit,
             clock=clock,
             cores=os.cpu_count() or 1,
+            date=run["started_at"][: len("YYYY-MM-DD")],
+            known=known(run["id"], redactor, journal.emit) if known else NOTHING_KNOWN,
+            select=select,
+            environ=os.environ,
         )
-        with _signals(executor, journal):
-            journal.emit(_run_started(bound, run))
+        with _signals(executor, journal), _syncing(events_file):
+            said = {
+                "inputs": list(given.inputs),
+                "servers": dict(given.servers),
+                "workspace": _text(given.workspace),
+                "model": model,
+                **(said or {}),
+            }
+            journal.emit(resume.event if resume else _run_started(bound, run, said))
+            if resume and resume.damaged_lines:
+                damaged = count(resume.damaged_lines, "damaged line")
+                journal.emit(Warned(message=f"the record has {damaged}: passed over"))
             result = await executor.run(models.close)
     except RecordError as error:
         result = _unrecorded(error)
@@ -129,26 +200,33 @@ async def run_flow(
         except RecordError as error:
             result = _unrecorded(error)
         folder.close()
-    return Finished(result=result, state=fold.state, folder=folder.path)
+    return Finished(result=_without_secrets(result, redactor), state=fold.state, folder=folder.path)
+
+
+def _new_run(record_root: Path, started: datetime) -> dict[str, str]:
+    run_id = new_run_id(started)
+    return {
+        "id": run_id,
+        "dir": str(record_root / ".gptoss-flow" / "runs" / run_id),
+        "started_at": started.isoformat(timespec="milliseconds"),
+    }
+
+
+def _kept_logs(folder: Path, flow: str, now: datetime) -> tuple[Sink, Sink]:
+    """The readable log and the events of a run in a folder of logs, by date. Raises `RecordError`."""
+    path = kept_log_path(folder, flow, now)
+    return Rlog(path), JournalFile(path.with_suffix(".jsonl"))
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _unrecorded(error: RecordError) -> RunResult:
     return RunResult("failed", ExitCode.RECORD, {}, str(error))
 
 
-def _served(bound: BoundFlow, emit: Emit, clock: Clock, log_folder: Path | None, offline: bool) -> Models:
-    return ServedModels(
-        bound.profiles,
-        emit=emit,
-        clock=clock,
-        state_root=Path(platformdirs.user_state_dir("gptoss-flow")),
-        log_folder=log_folder,
-        machine=Machine.here(),
-        offline=offline,
-    )
-
-
-def _run_started(bound: BoundFlow, run: dict[str, str]) -> RunStarted:
+def _run_started(bound: BoundFlow, run: dict[str, str], said: dict[str, Json]) -> RunStarted:
     plan = bound.plan
     repository = describe_repository(bound.cwd)
     return RunStarted(
@@ -166,34 +244,61 @@ def _run_started(bound: BoundFlow, run: dict[str, str]) -> RunStarted:
         repo_sha=repository.sha,
         branch=repository.branch,
         dirty=repository.dirty,
+        needs={node.id: [need.step for need in node.needs] for node in plan.nodes.values()},
+        final=[node.id for node in plan.nodes.values() if node.final],
+        given=said,
     )
 
 
-def _keep_flow(plan: Plan, folder: Path) -> None:
+def _without_secrets(result: RunResult, redactor: Redactor) -> RunResult:
+    """What the user is given. A value that only looks like a secret may be just what the flow is for."""
+    if result.bug is not None:
+        result.bug.args = tuple(redactor.named(str(said)) for said in result.bug.args)
+    return replace(result, outputs=redactor.named_value(result.outputs), error=redactor.named(result.error))
+
+
+def _keep_flow(plan: Plan, folder: Path, redactor: Redactor) -> None:
     """The flow as it was, beside its record."""
     path = folder / "flow.yaml"
     try:
-        path.write_text(plan.loaded.document.text, encoding="utf-8")
+        path.write_text(redactor.text(plan.loaded.document.text), encoding="utf-8")
         path.chmod(0o600)
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}") from error
 
 
 @contextmanager
+def _syncing(events_file: JournalFile) -> Iterator[None]:
+    """What waits for stable storage is brought there in time, though nothing more should happen for long."""
+
+    async def sync() -> None:
+        with suppress(RecordError):  # which the next record raises again
+            while True:
+                await asyncio.sleep(SYNC_AFTER_S)
+                events_file.sync()
+
+    task = asyncio.create_task(sync())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+@contextmanager
 def _signals(executor: Executor, journal: Journal) -> Iterator[None]:
-    """Signals interrupt the run; a second one ends the process at once (its servers lose their lease with it)."""
+    """Signals interrupt the run; the last one ends the process at once (its servers lose their lease with it)."""
     loop = asyncio.get_running_loop()
-    seen: list[ExitCode] = []
+    first: list[ExitCode] = []
 
     def arrived(code: ExitCode) -> None:
-        if seen:
-            with suppress(Exception):  # whatever goes wrong now, the user wants out
-                executor.abort()
-            with suppress(Exception):
-                journal.close()
-            os._exit(seen[0])
-        seen.append(code)
-        executor.interrupt(code)
+        first.append(code)
+        if executor.interrupt(code):
+            return
+        with suppress(Exception):  # whatever goes wrong now, the user wants out
+            executor.abort()
+        with suppress(Exception):
+            journal.close()
+        os._exit(first[0])
 
     for number, code in SIGNALS.items():
         loop.add_signal_handler(number, arrived, code)

@@ -6,27 +6,29 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
 import platformdirs
 
-from gptoss_flow.app.profiles import URL_STARTS, choose_model_file, find_server_profile, known_places
+from gptoss_flow.app.narrate import Say, narrated
+from gptoss_flow.app.profiles import choose_model_file, find_server_profile, known_places
 from gptoss_flow.errors import Invalid, Problem, StepError, Unavailable
-from gptoss_flow.events import Json, ServerState
-from gptoss_flow.lang.profile import Profile
+from gptoss_flow.events import Json
 from gptoss_flow.lang.profile_places import SUFFIXES
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.llama.client import Client
-from gptoss_flow.ports import Clock, Endpoint
+from gptoss_flow.llama.openai_client import OpenAiClient
+from gptoss_flow.ports import Clock, Endpoint, Message
 from gptoss_flow.run.clock import SystemClock
 from gptoss_flow.server import verbs
 from gptoss_flow.server.external import ExternalServer
 from gptoss_flow.server.model import Machine, find_model
 from gptoss_flow.server.model_file import ModelFile, parts_of
 from gptoss_flow.server.probe import NoReply, ask
+from gptoss_flow.server.problems import places_of
 from gptoss_flow.server.record import ServerRecord
 from gptoss_flow.server.registry import Place
 from gptoss_flow.server.starter import locate
@@ -38,9 +40,12 @@ ID_DIGITS_MIN = 6
 """How many digits of its fingerprint a server's ID has, and how few of them name it."""
 SAMPLE_TIMEOUT_S = 60.0
 
-Say = Callable[[str], None]
 State = Literal["ready", "loading", "stopping", "down"]
-_SILENT = {"down": "it does not answer", "loading": "its model is not ready yet", "stopping": "it is about to end"}
+_SILENT = {
+    "down": "it does not answer: start it anew with `gptoss-flow server restart`",
+    "loading": "its model is not ready yet",
+    "stopping": "it is about to end",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,7 @@ class Health:
     slots_busy: int | None = None
     sample: Sample | None = None
     problem: str = ""
+    keepalive: Mapping[str, Json] | None = None
 
     @property
     def is_up(self) -> bool:
@@ -74,7 +80,7 @@ class Servers:
     """What there is below a state root. Every `ref` is a profile's name or path, or the beginning of an ID."""
 
     def __init__(self, *, state_root: Path, machine: Machine, cwd: Path, clock: Clock) -> None:
-        self._state_root = state_root
+        self.state_root = state_root
         self._machine = machine
         self._cwd = cwd
         self._clock = clock
@@ -93,32 +99,33 @@ class Servers:
         It stays for `idle_timeout_s` after its last user, else as long as its profile says, else for good.
         Raises `Invalid`, `Unavailable`.
         """
-        resolved = find_server_profile(ref, self._cwd)
+        resolved = find_server_profile(ref, self._cwd, offline=offline)
         if resolved.profile.resolved_engine == "external":
             said = f"profile {resolved.name} is of a server that somebody else runs, at {resolved.profile.url}"
             raise Invalid(Problem(None, said, f"see how it is with: gptoss-flow server status {ref}"))
         resolved, model = await choose_model_file(resolved, self._machine, say, offline=offline)
 
-        def changed(state: ServerState, detail: str, facts: Mapping[str, Json]) -> None:
-            if state not in ("stopping", "stopped"):  # that this command ends its own use of it is no news
-                say(f"{state}: {detail}" if detail else state)
+        with places_of(resolved):
+            endpoint = await verbs.start(
+                resolved.profile,
+                model.path,
+                state_root=self.state_root,
+                on_change=narrated(say),
+                clock=self._clock,
+                idle_timeout_s=idle_timeout_s or resolved.profile.idle_timeout or verbs.STAY,
+            )
+        return await self.at(endpoint), endpoint.adopted
 
-        endpoint = await verbs.start(
-            resolved.profile,
-            model.path,
-            state_root=self._state_root,
-            on_change=changed,
-            clock=self._clock,
-            idle_timeout_s=idle_timeout_s or resolved.profile.idle_timeout or verbs.STAY,
-        )
-        for running in await verbs.ps(self._state_root):
+    async def at(self, endpoint: Endpoint) -> Running:
+        """The one that was started or found at this endpoint. Raises `Unavailable` where it is gone already."""
+        for running in await verbs.ps(self.state_root):
             if running.record.pid == endpoint.pid:
-                return running, endpoint.adopted
+                return running
         raise Unavailable(f"the server ended as soon as it was ready; its log is {endpoint.log_path}")
 
     async def find(self, ref: str | None = None) -> list[Running]:
         """Those that run and that `ref` means, oldest first; all without one. Raises `Invalid`."""
-        running = await verbs.ps(self._state_root)
+        running = await verbs.ps(self.state_root)
         if ref is None:
             return running
         named = [each for each in running if ref == each.record.name or _is_id(ref, each.record)]
@@ -137,11 +144,15 @@ class Servers:
 
         A profile or URL of somebody else's server is looked at too. Raises `Invalid`, `Unavailable`.
         """
-        if ref is not None and (profile := self._external(ref)):
-            endpoint = await ExternalServer(profile, on_change=lambda *change: None).ensure_ready()
+        if ref is not None and (resolved := self._external(ref)):
+            with places_of(resolved):
+                endpoint = await ExternalServer(resolved.profile, on_change=lambda *change: None).ensure_ready()
             return [await self._health(ref, endpoint, "ready", prompt, max_tokens)]
         return [
-            await self._health(each.record.name, _endpoint(each.record), each.state, prompt, max_tokens)
+            replace(
+                await self._health(each.record.name, _endpoint(each.record), each.state, prompt, max_tokens),
+                keepalive=each.keepalive,
+            )
             for each in await self.find(ref)
         ]
 
@@ -162,14 +173,18 @@ class Servers:
             raise Unavailable(Problem(None, f"no log of {_named(ref)} is there", hint))
         return max(logs, key=lambda log: log.stat().st_mtime), None
 
-    def _external(self, ref: str) -> Profile | None:
+    def is_external(self, ref: str) -> bool:
+        """Whether it means somebody else's server, which is used as it is. Raises `Invalid`."""
+        return self._external(ref) is not None
+
+    def _external(self, ref: str) -> ResolvedProfile | None:
         if not self._is_profile(ref):
             return None
-        profile = find_server_profile(ref, self._cwd).profile
-        return profile if profile.resolved_engine == "external" else None
+        resolved = find_server_profile(ref, self._cwd)
+        return resolved if resolved.profile.resolved_engine == "external" else None
 
     def _is_profile(self, ref: str) -> bool:
-        is_path = "/" in ref or ref.endswith(SUFFIXES) or ref.startswith(URL_STARTS)
+        is_path = "/" in ref or ref.endswith(SUFFIXES)  # an address has slashes too
         return is_path or ref in known_places(self._cwd).names()
 
     def _places(self, ref: str, running: list[Running]) -> list[Place]:
@@ -187,16 +202,19 @@ class Servers:
         with contextlib.suppress(Unavailable):  # what cannot be started here does not run here
             found = find_model(resolved.profile, self._machine)
             if isinstance(found, ModelFile):
-                return locate(resolved.profile, found.path, self._state_root, os.environ)[0]
+                return locate(resolved.profile, found.path, self.state_root, os.environ)[0]
         return None
 
     def _all_places(self) -> list[Place]:
-        return [Place(folder, folder.name) for folder in (self._state_root / "servers").glob("*")]
+        return [Place(folder, folder.name) for folder in (self.state_root / "servers").glob("*")]
 
     async def _health(self, name: str, endpoint: Endpoint, state: State, prompt: str, max_tokens: int) -> Health:
         client = Client(endpoint, clock=self._clock)
         busy: int | None = None
         try:
+            if endpoint.api != "llama.cpp":  # it has said that it has the model; of slots nobody is told
+                sample = await _api_sample(OpenAiClient(endpoint, clock=self._clock), prompt, max_tokens)
+                return Health(name=name, endpoint=endpoint, state=state, sample=sample)
             if not await client.health():
                 state = "down" if state == "ready" else state
                 return Health(name=name, endpoint=endpoint, state=state, problem=_SILENT[state])
@@ -238,6 +256,8 @@ def server_json(running: Running) -> dict[str, Json]:
         "slots": record.slots,
         "users": running.users,
         "idle_timeout_s": record.idle_timeout_s,
+        "stops_in_s": running.stops_in_s,
+        "keepalive": dict(running.keepalive),
         "started_at": record.started_at,
         "log": record.log,
     }
@@ -260,6 +280,7 @@ def health_json(health: Health) -> dict[str, Json]:
         "context_tokens": endpoint.context_tokens,
         "slots": endpoint.slots,
         "slots_busy": health.slots_busy,
+        "keepalive": health.keepalive and dict(health.keepalive),
         "sample": sample
         and {"text": sample.text, "tokens": sample.tokens, "ttft_s": sample.ttft_s, "total_s": sample.total_s},
     }
@@ -321,4 +342,21 @@ async def _sample(client: Client, prompt: str, max_tokens: int) -> Sample:
         texts.append(chunk.text)
         if chunk.final is not None:
             sent, count = chunk.final.sent, chunk.final.tokens_predicted
+    return Sample(text="".join(texts), tokens=count, ttft_s=first - sent, total_s=last - sent)
+
+
+async def _api_sample(client: OpenAiClient, prompt: str, max_tokens: int) -> Sample:
+    sent = first = last = time.perf_counter()
+    texts: list[str] = []
+    count = 0
+    params: dict[str, Json] = {"max_tokens": max_tokens, "temperature": 0}
+    try:
+        async for said in client.converse("chat", [Message("user", prompt)], params):
+            first = first if texts else said.arrived
+            last = said.arrived
+            texts.append(said.text)
+            if said.end is not None:
+                sent, count = said.end.sent, said.end.usage["completion_tokens"]
+    finally:
+        await client.aclose()
     return Sample(text="".join(texts), tokens=count, ttft_s=first - sent, total_s=last - sent)

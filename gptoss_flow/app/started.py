@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from gptoss_flow.app.narrate import narrated
 from gptoss_flow.app.profiles import choose_model_file, find_server_profile
-from gptoss_flow.events import Json, ServerState
 from gptoss_flow.llama.blocking import BlockingClient
+from gptoss_flow.llama.blocking_openai import BlockingOpenAi
 from gptoss_flow.run.clock import SystemClock
 from gptoss_flow.server.manager import open_server
 from gptoss_flow.server.model import Machine
+from gptoss_flow.server.problems import places_of
 from gptoss_flow.server.record import state_root
 
 T = TypeVar("T")
@@ -26,26 +28,27 @@ async def with_server(
     The server is stopped afterwards, or stays as its profile says; `say` is told what happens. `use` runs in a
     thread. Raises `Invalid`, `Unavailable`, and what `use` raises.
     """
-    resolved, model_path = find_server_profile(ref, Path.cwd()), Path()
+    resolved, model_path = find_server_profile(ref, Path.cwd(), offline=offline), Path()
     if resolved.profile.resolved_engine != "external":
         resolved, model = await choose_model_file(resolved, Machine.here(), say, offline=offline)
         model_path = model.path
-
-    def changed(state: ServerState, detail: str, facts: Mapping[str, Json]) -> None:
-        if state not in ("stopping", "stopped"):
-            say(f"{state}: {detail}" if detail else state)
 
     server = open_server(
         resolved.profile,
         model_path,
         state_root=state_root(),
         log_path=None,
-        on_change=changed,
+        on_change=narrated(say),
         clock=SystemClock(),
     )
     try:
-        endpoint = await server.ensure_ready()
-        client = BlockingClient(endpoint.url, endpoint.api_key)
+        with places_of(resolved):
+            endpoint = await server.ensure_ready()
+        client = (
+            BlockingClient(endpoint.url, endpoint.api_key)
+            if endpoint.api == "llama.cpp"
+            else BlockingOpenAi(endpoint.url, endpoint.api_key, endpoint.api, endpoint.model)
+        )
         try:
             return await asyncio.to_thread(use, client), resolved.name
         finally:

@@ -1,11 +1,12 @@
-"""`gptoss-flow completion`: the script that makes a shell complete commands and options."""
+"""`gptoss-flow completion`: the script that makes a shell complete commands, options and their values."""
 
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import add_completion_class, get_completion_class
 
-PROGRAM = "gptoss-flow"
+from gptoss_flow.cli.shell import PROGRAM, VARIABLE, Bash
+
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -21,7 +22,7 @@ def command(context: click.Context, shell: str) -> None:
       gptoss-flow completion zsh > ~/.zfunc/_gptoss-flow
       gptoss-flow completion fish > ~/.config/fish/completions/gptoss-flow.fish
     """
+    add_completion_class(Bash, "bash")
     complete = get_completion_class(shell)
     assert complete is not None
-    variable = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"
-    click.echo(complete(context.find_root().command, {}, PROGRAM, variable).source())
+    click.echo(complete(context.find_root().command, {}, PROGRAM, VARIABLE).source())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,5 +61,6 @@ def _value(declared: Input, written: str) -> Json:
     elif written == "@-":
         written = sys.stdin.buffer.read().decode(errors="replace")
     elif written.startswith("@"):
-        written = Path(written[1:]).expanduser().read_bytes().decode(errors="replace")
+        # Path.expanduser raises on an unknown user.
+        written = Path(os.path.expanduser(written[1:])).read_bytes().decode(errors="replace")  # noqa: PTH111
     return read_value(declared, written)

@@ -12,7 +12,8 @@ import click
 from gptoss_flow.app.bind import SCRIPTED
 from gptoss_flow.app.infer import STEP, Question, infer
 from gptoss_flow.app.run import Finished
-from gptoss_flow.cli.options import json_option
+from gptoss_flow.cli import complete
+from gptoss_flow.cli.options import KEPT_LOGS, json_option
 from gptoss_flow.cli.prompt_text import read_prompt
 from gptoss_flow.escape import for_terminal
 from gptoss_flow.events import Json
@@ -21,13 +22,12 @@ from gptoss_flow.ui.answer import AnswerWriter
 from gptoss_flow.ui.answer_view import AnswerView
 
 DEFAULT_PROFILE = "local"
-KEPT_LOGS = "docs/logs"
 
 
 @click.command("infer")
 @click.argument("prompt", required=False, envvar="GPT_OSS_PROMPT")
 @click.option(
-    "--profile", metavar="NAME",
+    "--profile", metavar="NAME", shell_complete=complete.profiles,
     help=f"Whose model to ask: a profile's name or path, see `profile ls`. [default: {DEFAULT_PROFILE}]",
 )  # fmt: skip
 @click.option("--url", metavar="URL", help="Ask a server that runs already, at this address.")
@@ -122,7 +122,7 @@ def _end(
 ) -> int:
     """Print what is left to print, and say what went wrong; the exit code."""
     result, step = finished.result, finished.state.steps.get(STEP)
-    text = step.output if step is not None and isinstance(step.output, str) else None
+    text = result.outputs.get("text")  # the record may lack what looks like a secret
     if as_json:
         said = summary(finished.state, finished.folder if is_kept else None)
         fields = dict(step.fields) if step is not None else {}

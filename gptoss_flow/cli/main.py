@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import importlib
 import os
-import signal
 import sys
-import traceback
 from contextlib import suppress
 
 import click
@@ -24,16 +23,30 @@ COMMANDS = {
     "validate": "Check a flow file; nothing is started.",
     "plan": "Show the order, the servers and what would run.",
     "graph": "Draw a flow's graph: text, mermaid, dot or svg.",
+    "resume": "Go on with a run that was interrupted or failed.",
+    "replay": "Repeat a run from its record and hold it against it.",
+    "diff": "Compare two runs, step by step.",
+    "ls": "List the runs on record.",
+    "show": "Show a run, or one of its steps.",
+    "report": "Show all of a run: HTML, text, Markdown, JSON, JUnit.",
+    "rm": "Remove runs from the record.",
+    "lock": "Write down what a flow's profiles are made of.",
     "server": "Start, stop and look at managed servers.",
     "model": "List, fetch and look at model files.",
+    "log": "Read, check, count and convert logs of runs.",
     "profile": "List, show, check and compare server profiles.",
+    "init": "Begin a project: a first flow, a profile, CI.",
     "doctor": "Say whether this machine is ready, and what to do if not.",
     "schema": "Print the JSON Schema of flows, profiles or events.",
     "completion": "Print a shell's completion script.",
 }
 """Every command with its line of help. Command `x` is `gptoss_flow.cli.x.command`, imported when it is used."""
 
+BROKEN_PIPE = 128 + 13
+"""As a shell tells of SIGPIPE."""
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+atexit.register(gc.freeze)  # to search for garbage in what ends anyway takes 15 ms
 
 
 class Commands(click.Group):
@@ -71,6 +84,10 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code. Users' mistakes, interrupts and bugs meet here."""
     _open_closed_streams()
+    if "_GPTOSS_FLOW_COMPLETE" in os.environ:
+        from gptoss_flow.cli.shell import answer
+
+        return answer(cli)
     try:
         code = int(cli.main(args=argv, prog_name="gptoss-flow", standalone_mode=False) or 0)
         if (trouble := _flush_stdout()) and not code:
@@ -90,19 +107,34 @@ def main(argv: list[str] | None = None) -> int:
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         _flush_stdout()
-        return 128 + signal.SIGPIPE
+        return BROKEN_PIPE
     except Exception as error:
         if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
             # Standard output: whoever writes to anything else sees to its errors there.
             _say(f"cannot write to standard output: {error.strerror}")
             _flush_stdout()
             return int(ExitCode.FAILED)
+        if _needs_files(error):
+            sys.unraisablehook = lambda _: None  # an event loop that was half made complains of that at its end
+            _say("too many files are open: raise the limit on them (ulimit -n) and run it again")
+            return int(ExitCode.FAILED)
         _say(f"this is a bug in gptoss-flow {__version__}: {type(error).__name__}: {error}")
         if os.environ.get("GPTOSS_FLOW_TRACEBACK"):
+            import traceback
+
             traceback.print_exception(error)
         else:
             _say("set GPTOSS_FLOW_TRACEBACK=1 and run it again to see where; please report that")
         return int(ExitCode.BUG)
+
+
+def _needs_files(error: BaseException | None) -> bool:
+    """Whether it comes from the limit on open files, however the library that met it dealt with that."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _drawn(problem: Problem) -> str:

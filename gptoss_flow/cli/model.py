@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from gptoss_flow.app.model_files import facts_json, known_models, look_at, model_json, pull_model
+from gptoss_flow.cli import complete
 from gptoss_flow.cli.options import json_option
 from gptoss_flow.escape import one_line
 from gptoss_flow.server.model import Machine
+from gptoss_flow.server.model_facts import facts_of
 from gptoss_flow.ui.models import draw_facts, draw_models
 
 
@@ -37,9 +39,10 @@ def ls(as_json: bool) -> None:
 
 
 @command.command("pull", short_help="Fetch a profile's model.")
-@click.argument("profile")
+@click.argument("profile", shell_complete=complete.profiles)
 @click.option("--offline", is_flag=True, help="Download nothing: fail where the model is not here.")
-def pull(profile: str, offline: bool) -> None:
+@json_option
+def pull(profile: str, offline: bool, as_json: bool) -> None:
     """Fetch the model of PROFILE (a name or a path) unless it is here, and print its path.
 
     \b
@@ -48,11 +51,11 @@ def pull(profile: str, offline: bool) -> None:
       gptoss-flow model info "$(gptoss-flow model pull demo)"
     """
     model = asyncio.run(pull_model(profile, Machine.here(), Path.cwd(), _say, offline=offline))
-    click.echo(str(model.path))
+    click.echo(json.dumps(facts_json(model, facts_of(model)), indent=2) if as_json else str(model.path))
 
 
 @command.command("info", short_help="Say what a model file is.")
-@click.argument("model", metavar="PATH|PROFILE")
+@click.argument("model", metavar="PATH|PROFILE", shell_complete=complete.profiles)
 @json_option
 def info(model: str, as_json: bool) -> None:
     """Say what the GGUF file at PATH says of itself, or the one that PROFILE would take here.

@@ -10,11 +10,19 @@ import click
 
 from gptoss_flow.app.bind import Given, bind_flow
 from gptoss_flow.app.check import check_flow
+from gptoss_flow.cli import complete
 from gptoss_flow.cli.given import read_given
-from gptoss_flow.cli.options import flow_argument, input_options, json_option, server_option
+from gptoss_flow.cli.options import (
+    flow_argument,
+    input_options,
+    json_option,
+    locked_option,
+    offline_option,
+    server_option,
+)
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.plan.plan import Plan
-from gptoss_flow.ui.graph.label import detail
+from gptoss_flow.ui.graph.label import detail, every_step
 from gptoss_flow.words import count
 
 
@@ -23,6 +31,20 @@ from gptoss_flow.words import count
 @input_options
 @server_option
 @click.option("--workspace", metavar="DIR", help="The root for file tools. [default: the current folder]")
+@locked_option
+@offline_option
+@click.option(
+    "--set", "changes", metavar="PATH=VALUE", multiple=True,
+    help="Change the flow before it is checked: steps.a.prompt.params.seed=3.",
+)  # fmt: skip
+@click.option(
+    "--show", metavar="STEP", shell_complete=complete.steps, help="Print the prompt that STEP would send."
+)
+@click.option("--explain", is_flag=True, help="Say of each step whether it would run again, and why.")
+@click.option(
+    "--against", metavar="RUN", shell_complete=complete.runs,
+    help="The run on record that --explain compares with, and --show takes results from. [default: the newest]",
+)  # fmt: skip
 @json_option
 def command(
     flow: str,
@@ -30,11 +52,28 @@ def command(
     inputs_file: str | None,
     servers: tuple[str, ...],
     workspace: str | None,
+    locked: bool,
+    offline: bool,
+    changes: tuple[str, ...],
+    show: str | None,
+    explain: bool,
+    against: str | None,
     as_json: bool,
 ) -> None:
     """Show what running FLOW would do: the steps in order, what each waits for, the servers."""
-    plan = check_flow(flow)
+    plan = check_flow(flow, offline=offline, locked=locked, changes=changes)
     what = read_given(plan, given, inputs_file, servers, workspace)
+    if show is not None:
+        from gptoss_flow.cli.plan_shown import shown
+
+        click.echo(shown(plan, what, show, against, as_json=as_json))
+        return
+    if explain or against:
+        # Only this needs what runs a flow.
+        from gptoss_flow.cli.plan_explained import explained
+
+        click.echo(explained(plan, what, against, as_json=as_json))
+        return
     click.echo(json.dumps(plan_json(plan, what), indent=2) if as_json else describe_plan(plan, what))
 
 
@@ -54,15 +93,17 @@ def plan_json(plan: Plan, given: Given) -> dict[str, Any]:
         },
         "steps": [
             {
-                "id": node.id,
+                "id": step_id,
                 "kind": node.step.kind,
-                "needs": [need.step for need in node.needs],
+                "needs": needs,
                 "server": node.server,
                 "foreach": node.foreach is not None,
+                "matrix": node.matrix is not None,
+                "finally": node.final,
                 "when": None if node.step.when is None else str(node.step.when),
                 "place": str(node.mark),
             }
-            for node in plan.nodes.values()
+            for step_id, node, needs in every_step(plan)
         ],
     }
 
@@ -74,15 +115,16 @@ def describe_plan(plan: Plan, given: Given) -> str:
     for name, resolved in bound.profiles.items():
         profile = resolved.profile
         choice = ", else ".join(_source(alternative.profile) for alternative in resolved.alternatives)
-        users = ", ".join(node.id for node in plan.nodes.values() if node.server == name)
+        users = ", ".join(step_id for step_id, node, _ in every_step(plan) if node.server == name)
         size = f"{profile.parallel} slots of {profile.context_per_slot} tokens"
         lines.append(f"server {name}: profile {resolved.name}, {size}, for {users}")
         lines.append(f"  model: {choice}")
-    width = max(len(node.id) for node in plan.nodes.values())
-    details = max(len(detail(node)) for node in plan.nodes.values())
-    for number, node in enumerate(plan.nodes.values(), 1):
-        after = f"after {', '.join(need.step for need in node.needs)}" if node.needs else ""
-        lines.append(f"{number:>3}. {node.id:<{width}}  {detail(node):<{details}}  {after}".rstrip())
+    steps = list(every_step(plan))
+    width = max(len(step_id) for step_id, _, _ in steps)
+    details = max(len(detail(node)) for _, node, _ in steps)
+    for number, (step_id, node, needs) in enumerate(steps, 1):
+        after = f"after {', '.join(needs)}" if needs else ""
+        lines.append(f"{number:>3}. {step_id:<{width}}  {detail(node):<{details}}  {after}".rstrip())
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import click
 
 from gptoss_flow.app.query import Address, Reply, ask, direct, running
+from gptoss_flow.cli import complete
 from gptoss_flow.cli.prompt_text import read_prompt
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.escape import one_line
@@ -25,8 +26,9 @@ Use = Callable[[BlockingClient], Reply]
 @click.command("query")
 @click.argument("prompt", required=False, envvar="GPT_OSS_PROMPT")
 @click.option(
-    "--profile", metavar="NAME", help=f"Whose server to ask: a name or a path. [default: {DEFAULT_PROFILE}]"
-)
+    "--profile", metavar="NAME", shell_complete=complete.profiles,
+    help=f"Whose server to ask: a name or a path. [default: {DEFAULT_PROFILE}]",
+)  # fmt: skip
 @click.option(
     "--url", metavar="URL", help="Ask the server at this address. [env var: GPT_OSS_URL, or GPT_OSS_PORT]"
 )

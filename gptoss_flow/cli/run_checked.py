@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from gptoss_flow.app.bind import Given
-from gptoss_flow.app.run import Finished, run_flow_sync
+from gptoss_flow.app.run import Finished, MakeKnown, Resumption, run_flow_sync
 from gptoss_flow.errors import ExitCode, FlowError, RecordError
 from gptoss_flow.escape import for_terminal
+from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text
 from gptoss_flow.lang.dump import to_yaml
 from gptoss_flow.plan.plan import Plan
@@ -33,42 +35,82 @@ def run_checked(
     events: bool,
     quiet: bool,
     out: str | None,
+    keep_in: str | None = None,
+    select: frozenset[str] | None = None,
+    known: MakeKnown | None = None,
+    said: Mapping[str, Json] | None = None,
+    resume: Resumption | None = None,
+    watchers: Sequence[Sink] = (),
 ) -> int:
-    """Returns the exit code. Raises `RecordError`, and what a bug raised."""
+    """Returns the exit code. Raises `RecordError`, and what a bug raised.
+
+    `keep_in`: a folder for a log of the run, by date; the flow may name one too. `watchers` see every event too.
+    """
     views: list[Sink] = [] if quiet else [_progress(plan)]
+    views += watchers
     lines = EventLines(sys.stdout) if events else None
     if lines is not None:
         views.append(lines)
-    finished = run_flow_sync(plan, what, views=views, model=model, offline=offline)
-    said = summary(finished.state, finished.folder) | {
-        "status": finished.result.status,
-        "outputs": finished.result.outputs,
-    }
-    try:
-        if lines is not None:
-            lines.end(said)
-        elif as_json:
-            _write(json.dumps(said, indent=2, ensure_ascii=False) + "\n", out)
-        else:
-            _write(_outputs(finished), out)
-    except OSError:
-        if finished.result.exit_code is ExitCode.OK:
-            raise
-        # Else how the run ended counts for more than that it could not be told.
+    finished = run_flow_sync(
+        plan,
+        what,
+        views=views,
+        model=model,
+        offline=offline,
+        select=select,
+        known=known,
+        said=said,
+        resume=resume,
+        keep_in=None if keep_in is None else what.cwd / keep_in,
+    )
+    tell(finished, lines, as_json=as_json, out=out)
     if finished.result.exit_code is ExitCode.RECORD:
         # The views are shown nothing that is not on record: this they do not know.
         raise RecordError(finished.result.error)
+    if quiet and finished.result.error and finished.result.bug is None:
+        click.echo(for_terminal(finished.result.error), err=True)  # no view has told it
     if finished.result.bug is not None:
         click.echo(f"the record of the run is {finished.folder}", err=True)
         raise finished.result.bug
     return int(finished.result.exit_code)
 
 
+def tell(finished: Finished, lines: EventLines | None, *, as_json: bool, out: str | None) -> None:
+    """Print what a run gave: the last line of its events, JSON, or its outputs."""
+    ended = summary(finished.state, finished.folder) | {
+        "status": finished.result.status,
+        "outputs": finished.result.outputs,
+    }
+    try:
+        if lines is not None:
+            lines.end(ended)
+        elif as_json:
+            _write(json.dumps(ended, indent=2, ensure_ascii=False) + "\n", out)
+        else:
+            _write(_outputs(finished), out)
+    except OSError:
+        if finished.result.exit_code is ExitCode.OK:
+            raise
+        # Else how the run ended counts for more than that it could not be told.
+
+
 def _progress(plan: Plan) -> Sink:
-    last = next((node.id for node in reversed(plan.nodes.values()) if node.step.streams()), None)
+    last = _last_streaming(plan)
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return RichProgress(last_prompt=last)
     return PlainProgress(sys.stderr)
+
+
+def _last_streaming(plan: Plan) -> str | None:
+    """The step whose answer is worth watching: the last that streams, also within a flow that a step runs."""
+    for node in reversed(plan.nodes.values()):
+        if node.final:
+            continue
+        if node.step.streams():
+            return node.id
+        if node.inner is not None and (inner := _last_streaming(node.inner)) is not None:
+            return f"{node.id}.{inner}"
+    return None
 
 
 def _outputs(finished: Finished) -> str:

@@ -9,6 +9,7 @@ import click
 
 from gptoss_flow.app.server_log import LogReader, follow
 from gptoss_flow.app.servers import Servers, health_json, server_json, which_one
+from gptoss_flow.cli import complete, server_care
 from gptoss_flow.cli.options import json_option
 from gptoss_flow.errors import ExitCode, Invalid, Unavailable
 from gptoss_flow.escape import for_terminal, one_line
@@ -16,6 +17,10 @@ from gptoss_flow.fields import parse_duration
 from gptoss_flow.run.clock import SystemClock
 from gptoss_flow.server.verbs import Running
 from gptoss_flow.ui.servers import draw_health, draw_server, draw_servers
+
+STATUS_PROMPT = ("GPT_OSS_STATUS_PROMPT", "GPT_OSS_PROMPT")
+STATUS_TOKENS = ("GPT_OSS_STATUS_MAX_TOKENS", "GPT_OSS_MAX_TOKENS")
+"""The variables of a sample completion, the first that is set counts."""
 
 
 def _idle_timeout(_: click.Context, __: click.Parameter, given: str | None) -> float | None:
@@ -37,22 +42,28 @@ def _is_number(text: str) -> bool:
 
 @click.group("server")
 def command() -> None:
-    """Start, stop and look at managed servers.
+    """Start, stop, warm and look at managed servers.
 
     A flow starts the servers that it needs by itself and stops them at its end. A server that was started here
     stays, and every flow that asks for the same profile finds it warm.
     """
 
 
+command.add_command(server_care.warm)
+command.add_command(server_care.keepalive)
+command.add_command(server_care.restart)
+
+
 @command.command("start", short_help="Start a server, or find it, and leave it running.")
-@click.argument("profile", metavar="[PROFILE]", default="local")
+@click.argument("profile", metavar="[PROFILE]", default="local", shell_complete=complete.profiles)
 @click.option(
     "--idle-timeout", callback=_idle_timeout, metavar="DURATION",
     help="Stop it so long after its last user (10m, 2h); -1: never. [default: the profile's, else -1]",
 )  # fmt: skip
 @click.option("--offline", is_flag=True, help="Download nothing.")
 @json_option
-def start(profile: str, idle_timeout: float | None, offline: bool, as_json: bool) -> None:
+@click.pass_context
+def start(context: click.Context, profile: str, idle_timeout: float | None, offline: bool, as_json: bool) -> int:
     """Start the server of PROFILE (a name or a path) and leave it running; find it where it runs already.
 
     \b
@@ -61,13 +72,21 @@ def start(profile: str, idle_timeout: float | None, offline: bool, as_json: bool
       gptoss-flow server start demo --idle-timeout 10m
       gptoss-flow run flows/hello.yaml --server main=demo      finds it
     """
-    running, _ = asyncio.run(Servers.here().start(profile, _say, idle_timeout_s=idle_timeout, offline=offline))
+    servers = Servers.here()
+    if servers.is_external(profile):
+        _say(f"profile {profile} is of a server that somebody else runs: it is used as it is")
+        args = [profile, *(["--json"] if as_json else [])]
+        with status.make_context("status", args, parent=context) as asked:  # so that its variables count
+            code: int = status.invoke(asked)
+            return code
+    running, _ = asyncio.run(servers.start(profile, _say, idle_timeout_s=idle_timeout, offline=offline))
     shown = server_json(running)
     click.echo(json.dumps(shown, indent=2) if as_json else draw_server(shown))
+    return int(ExitCode.OK)
 
 
 @command.command("stop", short_help="Stop one, or all.")
-@click.argument("server", metavar="[PROFILE|ID]", required=False)
+@click.argument("server", metavar="[PROFILE|ID]", required=False, shell_complete=complete.servers)
 @click.option("--all", "everyone", is_flag=True, help="Stop every managed server.")
 @json_option
 def stop(server: str | None, everyone: bool, as_json: bool) -> None:
@@ -101,12 +120,17 @@ async def _stop(server: str | None, everyone: bool) -> list[Running]:
 
 
 @command.command("status", short_help="Say how they are, with a timed sample completion.")
-@click.argument("server", metavar="[PROFILE|ID|URL]", required=False)
+@click.argument("server", metavar="[PROFILE|ID|URL]", required=False, shell_complete=complete.servers)
 @click.option(
-    "--prompt", default="1+1=", envvar="GPT_OSS_STATUS_PROMPT", show_default=True, help="What the sample asks."
+    "--prompt",
+    default="1+1=",
+    envvar=STATUS_PROMPT,
+    show_default=True,
+    help="What the sample asks.",
 )
 @click.option(
-    "--max-tokens", type=click.IntRange(min=1), default=8, envvar="GPT_OSS_STATUS_MAX_TOKENS", show_default=True,
+    "--max-tokens", type=click.IntRange(min=1), default=8, envvar=STATUS_TOKENS,
+    show_default=True,
     help="How many tokens it generates.",
 )  # fmt: skip
 @json_option
@@ -144,7 +168,7 @@ def ps(as_json: bool) -> None:
 
 
 @command.command("logs", short_help="Print a server's own log.")
-@click.argument("server", metavar="[PROFILE|ID]", required=False)
+@click.argument("server", metavar="[PROFILE|ID]", required=False, shell_complete=complete.servers)
 @click.option(
     "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many, from the end."
 )

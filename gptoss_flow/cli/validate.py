@@ -7,20 +7,23 @@ import json
 import click
 
 from gptoss_flow.app.check import check_flow
-from gptoss_flow.cli.options import flow_arguments, json_option
+from gptoss_flow.cli.options import flow_arguments, json_option, locked_option, offline_option, untrusted_option
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.words import count
 
 
 @click.command("validate")
 @flow_arguments
+@locked_option
+@offline_option
+@untrusted_option
 @json_option
-def command(flows: tuple[str, ...], as_json: bool) -> None:
+def command(flows: tuple[str, ...], locked: bool, offline: bool, untrusted: bool, as_json: bool) -> None:
     """Check FLOWS: every problem is listed, in file order, with its place. Exit code 2 if there is one."""
     problems: list[Problem] = []
     for flow in flows:
         try:
-            plan = check_flow(flow)
+            plan = check_flow(flow, offline=offline, locked=locked, untrusted=untrusted)
         except Invalid as error:
             problems += error.problems
         else:

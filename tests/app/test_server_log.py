@@ -8,7 +8,7 @@ import pytest
 
 from gptoss_flow.app.server_log import LogReader
 from gptoss_flow.errors import Unavailable
-from gptoss_flow.server.guardian import CappedLog
+from gptoss_flow.server.guardian.log import CappedLog
 
 
 def test_the_last_lines_come_first_and_then_what_is_added(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from gptoss_flow.server.record import list_servers
 from gptoss_flow.server.verbs import stop_server
 from tests.cli.stand import Stand
+from tests.cli.taken_up import Runs
 from tests.server.gguf_files import write_gguf
 from tests.server.world import is_dead
 
@@ -26,3 +27,13 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
     for record in list_servers(Path(project.environ["XDG_STATE_HOME"]) / "gptoss-flow"):
         asyncio.run(stop_server(record))
         assert is_dead(record.pid)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Runs:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for variable in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    return Runs(folder, capsys)

@@ -166,3 +166,11 @@ def test_the_demo_model_answers(stand: Stand, demo_cache: Path) -> None:
     stand.environ.pop("LLAMA_SERVER", None)
     done = stand.run("infer", "--profile", "demo", "--offline", "--raw", "-n", "6", "The capital of France is")
     assert done.code == 0 and done.out.startswith(" Paris") and stand.ps() == []
+
+
+def test_a_server_that_is_not_there_is_told_without_a_place_in_our_own_flow(project: Project) -> None:
+    done = project.run("infer", "--url", "http://127.0.0.1:9", "Hi")
+    assert (done.code, done.err) == (
+        3,
+        "no server answers at http://127.0.0.1:9 (Connection refused); start it, or change url\n",
+    )

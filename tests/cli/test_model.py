@@ -169,3 +169,10 @@ def test_a_context_that_cannot_fit_is_refused_before_anything_starts(project: Pr
         assert "a would need 1,6" in done.err and "lower context from 1,000,000 to at most" in done.err
     states = {event["state"] for event in project.events() if event["type"] == "server_changed"}
     assert states <= {"stopped"}
+
+
+def test_what_was_fetched_is_told_as_data_too(project: Project, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "here.gguf", "llama")
+    project.write("profiles/here.yaml", f"model: {{path: {path}}}\n")
+    assert project.run("model", "pull", "here").out == f"{path}\n"
+    assert project.run("model", "pull", "here", "--json").json["path"] == str(path)

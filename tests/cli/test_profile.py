@@ -46,13 +46,25 @@ def values(text: str) -> Iterator[tuple[str, str]]:
 def test_every_profile_is_listed_with_its_file_and_what_it_is_for(project: Project) -> None:
     project.write("profiles/broken.yaml", "description: [")
     listed = {line.split()[0]: line for line in project.run("profile", "ls").out.splitlines()}
-    assert listed["NAME"].split() == ["NAME", "WHERE", "DESCRIPTION"]
+    assert listed["NAME"].split() == ["NAME", "FROM", "WHERE", "DESCRIPTION"]
     assert listed["local"].endswith("else the small demo model.")
     assert "  profiles/top.yaml  " in listed["top"]
     assert "cannot be read: " in listed["broken"]
     by_name = {entry["name"]: entry for entry in project.run("profile", "ls", "--json").json}
     assert by_name["demo"]["path"] == str(SHIPPED / "demo.yaml")
     assert by_name.keys() == listed.keys() - {"NAME"}
+    assert (by_name["top"]["from"], by_name["demo"]["from"]) == ("project", "built in")
+
+
+def test_a_profile_that_another_hides_is_listed_behind_it(project: Project) -> None:
+    project.write("profiles/demo.yaml", "extends: demo")
+    listed = [entry for entry in project.run("profile", "ls", "--json").json if entry["name"] == "demo"]
+    ours = str(project.folder / "profiles/demo.yaml")
+    assert [(entry["path"], entry["hidden_by"]) for entry in listed] == [
+        (ours, None),
+        (str(SHIPPED / "demo.yaml"), ours),
+    ]
+    assert "  hidden by profiles/demo.yaml" in project.run("profile", "ls").out
 
 
 def test_each_value_stands_beside_the_line_that_it_comes_from(project: Project) -> None:
@@ -60,7 +72,7 @@ def test_each_value_stands_beside_the_line_that_it_comes_from(project: Project) 
     assert said["idle_timeout: 10m"] == "profiles/top.yaml:8"
     assert said["v: bf16"] == "profiles/top.yaml:9"
     assert said["OMP_NUM_THREADS: '1'"] == "profiles/top.yaml:10"
-    assert said["window: 2m"].endswith("gptoss_flow/profiles/base.yaml:27")
+    assert said["window: 2m"].endswith("gptoss_flow/profiles/base.yaml:28")
     assert said["lora: []"] == "default"
     assert not any(line.startswith(("pypi", "seed")) for line in said)
 

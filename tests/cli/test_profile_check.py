@@ -96,7 +96,7 @@ def test_every_problem_of_a_file_is_a_finding_with_its_place(project: Project) -
         ("seed: 1\nextra_args: [--tools, all]\n", 8, "does not know --tools"),
         ("extra_args: [--log-file, x]\n", 7, "--log-file opens the server or takes over"),
         ("extra_args: [-c, '9']\n", 7, "-c is the profile's key context"),
-        ("speculative: {model: d.gguf, max_tokens: 9}\n", 7, "cannot be told speculative.max_tokens: 9"),
+        ("speculative: {model: d.gguf, max_tokens: 9}\n", 7, "has no option for speculative.max_tokens: 9"),
     ],
 )
 def test_what_the_binary_cannot_be_told_is_shown_where_it_is_written(

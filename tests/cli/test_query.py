@@ -18,8 +18,8 @@ from tests.conftest import need
 from tests.server.world import is_dead, until
 
 HEAVY = {
-    "asyncio", "filelock", "gguf", "httpx", "jinja2", "networkx", "numpy", "openai_harmony", "psutil", "pydantic",
-    "re2", "rich", "yaml",
+    "asyncio", "email", "filelock", "gguf", "http.client", "httpx", "jinja2", "networkx", "numpy",
+    "openai_harmony", "psutil", "pydantic", "re2", "rich", "ssl", "yaml",
 }  # fmt: skip
 WATCHED = """\
 import json, sys
@@ -189,3 +189,9 @@ def test_the_demo_model_answers(stand: Stand, demo_cache: Path) -> None:
     warm = stand.run("query", "--profile", "demo", prompt)
     assert (warm.code, warm.err) == (0, "") and warm.out.startswith(" Paris")
     assert stand.run("query", "--profile", "demo", "--json", prompt).json["usage"]["prompt_tokens"] == 5
+
+
+@pytest.mark.parametrize("url", ["foo", "ftp://127.0.0.1", "http://"])
+def test_what_is_no_address_is_told_before_anything_is_asked(stand: Stand, url: str) -> None:
+    done = stand.run("query", "--url", url, "Hi")
+    assert done.code == 2 and done.err.startswith(f'"{url}" is not a server')

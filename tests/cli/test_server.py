@@ -19,7 +19,7 @@ def test_a_server_that_was_started_stays_and_is_found_again(stand: Stand) -> Non
     assert first.code == 0
     assert "starting: model small.gguf" in first.err and "ready: small took" in first.err
     said = dict(line.split(maxsplit=1) for line in first.out.splitlines())
-    assert said["slots"] == "2 of 512 tokens" and said["until"] == "Forever" and Path(said["log"]).is_file()
+    assert said["slots"] == "2 of 512 tokens" and said["until"] == "forever" and Path(said["log"]).is_file()
     again = stand.run("server", "start", "profiles/small.yaml", "--json")
     assert "ready: small was already running" in again.err
     assert (again.json["pid"], again.json["url"]) == (int(said["pid"]), said["url"])
@@ -28,9 +28,9 @@ def test_a_server_that_was_started_stays_and_is_found_again(stand: Stand) -> Non
 
 @pytest.mark.parametrize(
     ("option", "key", "until"),
-    [((), "", "Forever"), ((), "idle_timeout: 10m\n", "10m after last use"),
-     (("--idle-timeout", "90"), "idle_timeout: 10m\n", "1m30s after last use"),
-     (("--idle-timeout", "-1"), "idle_timeout: 10m\n", "Forever")],
+    [((), "", "forever"), ((), "idle_timeout: 10m\n", "10 minutes from now"),
+     (("--idle-timeout", "2h"), "idle_timeout: 10m\n", "2 hours from now"),
+     (("--idle-timeout", "-1"), "idle_timeout: 10m\n", "forever")],
 )  # fmt: skip
 def test_it_stays_as_long_as_the_option_says_or_else_the_profile(
     stand: Stand, option: tuple[str, ...], key: str, until: str
@@ -62,8 +62,8 @@ def test_the_status_tells_health_slots_and_a_timed_sample(stand: Stand) -> None:
     stand.environ["GPT_OSS_STATUS_MAX_TOKENS"] = "6"
     told = stand.run("server", "status")
     assert told.code == 0
-    assert "state   ready\n" in told.out and "slots   2 of 512 tokens, 0 busy\n" in told.out
-    assert "sample  6 tokens in 0." in told.out and "\x1b" not in told.out
+    assert "state      ready\n" in told.out and "slots      2 of 512 tokens, 0 busy\n" in told.out
+    assert "sample     6 tokens in 0." in told.out and "\x1b" not in told.out
     (health,) = stand.run("server", "status", "small", "--json").json
     assert health["up"] and health["sample"]["tokens"] == 6
     by_url = stand.run("server", "status", health["url"])
@@ -91,7 +91,7 @@ def test_a_server_that_hangs_is_down(stand: Stand) -> None:
     pid = stand.run("server", "start", "small", "--json").json["pid"]
     os.kill(pid, signal.SIGSTOP)
     done = stand.run("server", "status")
-    assert done.code == 3 and "state   down: it does not answer" in done.out
+    assert done.code == 3 and "state      down: it does not answer" in done.out
 
 
 def test_a_server_that_cannot_load_its_model_is_told_with_its_log(stand: Stand) -> None:
@@ -136,7 +136,7 @@ def test_a_flow_that_asks_for_the_same_profile_finds_the_server(stand: Stand) ->
     [
         (("start", "smal"), 2, 'there is no profile "smal"; did you mean "small"?'),
         (("start", "base"), 2, "profile base names no model"),
-        (("start", "http://127.0.0.1:9"), 2, "is of a server that somebody else runs"),
+        (("start", "http://127.0.0.1:9"), 3, "is of a server that somebody else runs"),
         (("start", "small", "--idle-timeout", "0"), 2, "0 would stop it as soon as it is ready"),
         (("start", "small", "--idle-timeout", "soon"), 2, '"soon" is not a duration'),
         (("stop", "smal"), 2, 'there is no server and no profile "smal"; did you mean "small"?'),
@@ -172,3 +172,37 @@ def test_the_demo_server_is_started_once_and_serves_a_flow(stand: Stand, demo_ca
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_can_complete_commands(stand: Stand, shell: str) -> None:
     assert f"_GPTOSS_FLOW_COMPLETE={shell}_complete" in stand.run("completion", shell).out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("listen: {host: 192.0.2.7}\n", "no server can listen on 192.0.2.7"),
+        ("api_key: env:NO_SUCH_KEY\n", "NO_SUCH_KEY, which is not set; set it"),
+        ("log: {file: /none/such.log}\n", "log.file: /none/such.log cannot be written"),
+    ],
+)
+def test_what_keeps_a_server_from_starting_is_told_once_and_at_its_place(
+    stand: Stand, more: str, said: str
+) -> None:
+    stand.profile("small", more)
+    for verb in (("server", "start", "small"), ("query", "--profile", "small", "Hi")):
+        done = stand.run(*verb)
+        assert done.code == 3 and done.err.count(said) == 1
+        assert any(line.startswith("profiles/small.yaml:") and said in line for line in done.err.splitlines())
+
+
+def test_a_broken_model_is_told_at_the_key_that_names_it(stand: Stand) -> None:
+    (stand.folder / "junk.gguf").write_text("junk")
+    stand.write("profiles/junk.yaml", "model: {path: ../junk.gguf}\n")
+    done = stand.run("server", "start", "junk")
+    assert done.code == 3 and done.err.startswith("profiles/junk.yaml:1:15: ") and "is not a GGUF file" in done.err
+
+
+def test_the_sample_of_a_status_heeds_the_variables_of_its_own_and_then_the_common_ones(stand: Stand) -> None:
+    stand.profile("small", replies=[{"echo": True}])
+    stand.run("server", "start", "small")
+    stand.environ["GPT_OSS_PROMPT"] = "common"
+    assert stand.run("server", "status", "--json").json[0]["sample"]["text"] == "common"
+    stand.environ["GPT_OSS_STATUS_PROMPT"] = "own"
+    assert stand.run("server", "status", "--json").json[0]["sample"]["text"] == "own"

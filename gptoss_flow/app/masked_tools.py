@@ -1,0 +1,31 @@
+"""Tools whose results and errors come back without the flow's secrets: a prompt may quote what a tool said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gptoss_flow.errors import StepError
+from gptoss_flow.events import Json
+from gptoss_flow.ports import Tool, ToolContext
+from gptoss_flow.record.redact import Redactor
+
+
+class MaskedTool:
+    """A `Tool` that is another one, but for what it says of secrets."""
+
+    def __init__(self, tool: Tool, redactor: Redactor) -> None:
+        self._tool, self._redactor = tool, redactor
+        self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
+        self.effect, self.code = tool.effect, tool.code
+
+    async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        try:
+            return self._redactor.named_value(await self._tool.call(arguments, context))
+        except StepError as error:
+            error.message = self._redactor.named(error.message)
+            raise
+
+
+def masked_tools(tools: Mapping[str, Tool], redactor: Redactor) -> Mapping[str, Tool]:
+    """The tools of a run; themselves where the run has no secrets."""
+    return {name: MaskedTool(tool, redactor) for name, tool in tools.items()} if redactor.spellings else tools

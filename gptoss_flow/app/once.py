@@ -1,0 +1,114 @@
+"""What is to be done once, as a record tells of it: what has happened, and of what nobody can tell. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from gptoss_flow.events import (
+    FellBack,
+    Outcome,
+    Stamped,
+    StepFinished,
+    StepRetried,
+    StepStarted,
+    ToolFinished,
+    ToolStarted,
+)
+from gptoss_flow.plan.plan import Node, Plan
+
+CANCELLED = "cancelled"
+IN_THE_AIR = ("timeout", CANCELLED)
+"""Kinds of errors after which it is not known how far a step had come."""
+INTERRUPTED = "was interrupted, and what it does is to be done once: whether it was is not known"
+UNJUDGED = "has done what is to be done once, and was interrupted before it was known whether that is enough"
+WITHHELD = "has done what is to be done once, and a secret was taken out of its recorded result"
+
+
+@dataclass
+class OnceSteps:
+    """Follows the units whose effect is `once` through a record."""
+
+    unsure: dict[str, str] = field(default_factory=dict)
+    """Unit to what is to be said of it: only the user can decide whether it is to be done again."""
+    happened: dict[str, Outcome] = field(default_factory=dict)
+    """Units whose call ended well, with what it gave; their own end is not on record."""
+    begun: set[str] = field(default_factory=set)
+    """Units that were started and of whose call the record has nothing: it was not made."""
+    _kinds: dict[str, str] = field(default_factory=dict)
+    _once: set[str] = field(default_factory=set)
+    _calls: dict[str, str] = field(default_factory=dict)
+    """Call id to unit."""
+
+    def take(self, stamped: Stamped) -> None:
+        match stamped.event:
+            case StepStarted(step=unit, kind=kind, effect=effect):
+                self._kinds[unit] = kind
+                self.happened.pop(unit, None)
+                if effect == "once":
+                    self._once.add(unit)
+                    if kind == "tool":  # its call says it more exactly
+                        self.begun.add(unit)
+                    else:
+                        self.unsure[unit] = INTERRUPTED
+            case FellBack(step=unit, kind=kind):
+                self._kinds[unit] = kind
+            case ToolStarted(effect="once", call_id=call_id, step=unit):
+                self._once.add(unit)
+                self.begun.discard(unit)
+                self._calls[call_id] = unit
+                self.unsure[unit] = INTERRUPTED
+            case ToolFinished(call_id=call_id) as end if call_id in self._calls:
+                self._called(self._calls.pop(call_id), end)
+            case StepRetried(step=unit):
+                self._settle(unit)  # that it is done again is the flow's own wish
+            case StepFinished(step=unit) as finished if unit in self._once:
+                self._finished(unit, finished)
+            case _:
+                pass
+
+    def undecided(self, plan: Plan, damaged: bool) -> dict[str, str]:
+        """`unsure`, and what the flow's own words or a damaged record make so."""
+        unjudged = {unit: UNJUDGED for unit in self.happened if _is_judged(plan, unit)}
+        begun = dict.fromkeys(self.begun, INTERRUPTED) if damaged else {}
+        return dict(sorted({**begun, **unjudged, **self.unsure}.items()))
+
+    def _called(self, unit: str, end: ToolFinished) -> None:
+        if end.error == CANCELLED:
+            return
+        if self._kinds.get(unit, "tool") != "tool":
+            return  # the step goes on, and might call again what has happened
+        self._settle(unit)
+        if end.error is None:
+            self.happened[unit] = Outcome("succeeded", end.result)
+            if end.redacted:
+                self.unsure[unit] = WITHHELD
+
+    def _finished(self, unit: str, end: StepFinished) -> None:
+        in_the_air = end.error is None or end.error.get("kind") in IN_THE_AIR
+        if end.outcome == "succeeded" or not in_the_air:
+            self._settle(unit)
+        if end.outcome == "succeeded" and end.redacted:
+            self.unsure[unit] = WITHHELD
+            self.happened[unit] = Outcome("succeeded", end.output, end.fields)
+
+    def _settle(self, unit: str) -> None:
+        self.begun.discard(unit)
+        self.happened.pop(unit, None)
+        self.unsure.pop(unit, None)
+
+
+def _is_judged(plan: Plan, unit: str) -> bool:
+    """Whether the end of a call is not yet the end of its step."""
+    node = node_of(plan, unit)
+    return any(one is not None and (one.expect or one.repeat) for one in (node, node and node.fallback))
+
+
+def node_of(plan: Plan, unit: str) -> Node | None:
+    """The step of a unit (`outer[3].inner[2]`) in the flow or one inside it; None where there is none any more."""
+    node: Node | None = None
+    inside: Plan | None = plan
+    for part in re.sub(r"\[\d+\]", "", unit).split("."):
+        node = inside.nodes.get(part) if inside is not None else None
+        inside = node.inner if node is not None else None
+    return node

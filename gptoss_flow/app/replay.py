@@ -1,0 +1,229 @@
+"""Models and tools that answer from a record: a run is repeated without a server and held against it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal, cast
+
+from gptoss_flow.errors import ErrorKind, Mismatch, StepError
+from gptoss_flow.events import Json, Outcome, PromptRendered
+from gptoss_flow.fields import json_text
+from gptoss_flow.plan.plan import Node
+from gptoss_flow.ports import (
+    Generation,
+    Model,
+    Models,
+    OnText,
+    PromptRequest,
+    RenderedPrompt,
+    Tool,
+    ToolContext,
+    UnreadableAnswer,
+)
+from gptoss_flow.prompt import harmony
+from gptoss_flow.prompt.served import characters
+from gptoss_flow.record.differences import excerpt, first_token_apart, messages_apart
+from gptoss_flow.record.tape import Asked, Called, Tape
+from gptoss_flow.run.known import Key, Reused
+
+SLOTS = 64
+"""Prompts answered at once: nothing has to wait for a record."""
+
+Clean = Callable[[Json], Json]
+"""Takes secrets out of a value, as they were taken out of the record."""
+Defaults = Callable[[str], Sequence[Mapping[str, Json]]]
+"""A server's name to the sampling parameters of its profile, or of each that it can be where it has a choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What is replayed, and how strictly. With `live`, what the tape does not have is asked of real servers."""
+
+    tape: Tape
+    clean: Clean
+    defaults: Defaults
+    live: Models | None = None
+
+
+class ReplayedModels:
+    """`ports.Models` over a tape. Raises `Mismatch`, which ends the run."""
+
+    def __init__(self, replayed: Replayed) -> None:
+        self._replayed = replayed
+        self._live = replayed.live
+
+    async def prepare(self, servers: Sequence[str]) -> Mapping[str, int]:
+        return await self._live.prepare(servers) if self._live else dict.fromkeys(servers, SLOTS)
+
+    def identity(self, server: str) -> Mapping[str, str]:
+        return self._live.identity(server) if self._live else {}
+
+    async def get(self, server: str) -> Model:
+        return _ReplayedModel(self._replayed, server)
+
+    async def release(self, server: str) -> None:
+        if self._live:
+            await self._live.release(server)
+
+    async def close(self) -> None:
+        if self._live:
+            await self._live.close()
+
+
+class _ReplayedModel:
+    """One server's model, for one request: `render` takes the next of its step from the tape."""
+
+    def __init__(self, replayed: Replayed, server: str) -> None:
+        self._tape = replayed.tape
+        self._replayed = replayed
+        self._server = server
+        self._playing: Asked | None = None
+
+    async def render(self, request: PromptRequest) -> RenderedPrompt:
+        waiting = self._tape.asked.get(request.step)
+        if waiting:
+            differs = await self._difference(request, waiting[0])
+        else:
+            differs = "the record has no further request of it"
+        if not waiting or differs:
+            # Its further answers belong to another conversation.
+            self._tape.asked.pop(request.step, None)
+            return await (await self._ask_live(request.step, differs)).render(request)
+        self._playing = waiting.popleft()
+        prompt = self._playing.prompt
+        return RenderedPrompt(
+            mode=prompt.mode,
+            messages=request.messages,
+            tokens=tuple(prompt.tokens),
+            params=prompt.params,
+            step=request.step,
+        )
+
+    async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
+        asked = self._playing
+        if asked is None:
+            return await (await self._ask_live(prompt.step, "")).generate(prompt, on_text)
+        answer, error = asked.answer, asked.error
+        if answer is None:
+            if error is None:
+                model = await self._ask_live(prompt.step, "the record has no answer to this request")
+                return await model.generate(prompt, on_text)
+            raise _failure(asked)
+        generation = Generation(
+            text=answer.text,
+            tokens=tuple(answer.tokens),
+            finish_reason=cast("Literal['stop', 'length']", answer.finish_reason),
+            usage=answer.usage,
+            timings=answer.timings,
+            reasoning=answer.reasoning,
+        )
+        if error is not None and error.get("kind") == "model":
+            unreadable = UnreadableAnswer(str(error.get("message", "")), generation)
+            unreadable.retryable = asked.retried
+            raise unreadable
+        on_text("final", answer.text, len(answer.tokens))
+        return generation
+
+    async def count_tokens(self, text: str) -> int:
+        return await (await self._ask_live("", "tokens have to be counted, which takes a server")).count_tokens(
+            text
+        )
+
+    async def truncate(self, text: str, tokens: int) -> str:
+        digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        chars = self._tape.cuts.get((self._server, digest, tokens))
+        if chars is not None:
+            return text[:chars]
+        said = f"a text that is to be cut to {tokens} tokens is not one that was cut then"
+        return await (await self._ask_live("", said)).truncate(text, tokens)
+
+    async def _ask_live(self, step: str, why: str) -> Model:
+        if self._replayed.live is None:
+            raise Mismatch(f"step {step}: {why}" if step else f"server {self._server}: {why}")
+        return await self._replayed.live.get(self._server)
+
+    async def _difference(self, request: PromptRequest, asked: Asked) -> str:
+        """What of a request is not as it was recorded; empty where all is."""
+        prompt = asked.prompt
+        if request.mode not in ("auto", prompt.mode):
+            return f"its mode is {request.mode}, and was {prompt.mode}"
+        now = [{"role": m.role, "content": characters(m.content)} for m in request.messages]
+        if said := messages_apart(self._replayed.clean(now), prompt.messages):
+            return said
+        apart = [_params_apart(default, request, prompt) for default in self._replayed.defaults(self._server)]
+        if all(apart):
+            return apart[0]
+        if prompt.mode == "harmony" and prompt.tokens:
+            loaded = await asyncio.wrap_future(harmony.preload())
+            tokens = loaded.render(request.messages, reasoning=request.reasoning, date=request.date)
+            return first_token_apart(tokens, prompt.tokens)
+        return ""
+
+
+def _params_apart(default: Mapping[str, Json], request: PromptRequest, prompt: PromptRendered) -> str:
+    """What of a request's parameters is not as it was; empty where all are."""
+    params = {**default, **request.params}
+    before = {k: v for k, v in prompt.params.items() if k in params or k != "max_tokens"}
+    now = {**params, "reasoning": request.reasoning, "special": request.special}
+    then = {**before, "reasoning": prompt.reasoning, "special": prompt.special}
+    for name in sorted(now.keys() | then.keys()):
+        if now.get(name) != then.get(name):
+            return f"{name} is {json_text(now.get(name))}, and was {json_text(then.get(name))}"
+    return ""
+
+
+class ReplayedTool:
+    """A tool of which only the description is its own; what its calls gave is on the tape."""
+
+    def __init__(self, tool: Tool, replayed: Replayed) -> None:
+        self._replayed = replayed
+        self.name = tool.name
+        self.description = tool.description
+        self.parameters = tool.parameters
+        self.effect = tool.effect
+        self.code = tool.code
+
+    async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        tape, step = self._replayed.tape, context.step
+        waiting = tape.called.get(step)
+        if not waiting:
+            raise Mismatch(f"step {step}: the record has no further call of {self.name} by it")
+        called = waiting.popleft()
+        if called.call.tool != self.name:
+            raise Mismatch(f"step {step}: it calls {self.name}, and called {called.call.tool}")
+        now = self._replayed.clean(dict(arguments))
+        for name in sorted(now.keys() | called.call.arguments.keys()):
+            is_now, was = (json_text(given.get(name)) for given in (now, called.call.arguments))
+            if is_now != was:
+                raise Mismatch(f"step {step}: {name} of {self.name} is {excerpt(is_now)}, and was {excerpt(was)}")
+        if called.end is not None and called.end.error is None:
+            return called.end.result
+        if called.error is None:
+            raise Mismatch(f"step {step}: the record has no end of this call of {self.name}")
+        raise _failure(called)
+
+
+def _failure(act: Asked | Called) -> StepError:
+    """What ended a try, as it was recorded."""
+    error = act.error or {}
+    kind = cast("ErrorKind", error.get("kind", "model"))
+    return StepError(kind, str(error.get("message", "")), retryable=act.retried)
+
+
+class Taken:
+    """`run.known.Known`: results of which a record does not say how they came about are taken as they are."""
+
+    def __init__(self, tape: Tape, run_id: str) -> None:
+        self._taken = tape.taken
+        self._run_id = run_id
+
+    def find(self, unit_id: str, node: Node, key: Key) -> Reused | None:
+        waiting = self._taken.get(unit_id)
+        outcome = waiting.popleft() if waiting else None
+        return Reused(outcome, self._run_id) if outcome is not None else None
+
+    def keep(self, unit_id: str, node: Node, key: Key, outcome: Outcome) -> None:
+        pass

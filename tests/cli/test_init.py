@@ -1,0 +1,76 @@
+"""`init`: what it writes, what it leaves alone, and that it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptoss_flow.cli.main import main
+from gptoss_flow.lang.document import read_document
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def test_what_it_writes_validates_and_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "reports"]) == 0
+    assert "next: cd reports && gptoss-flow run flows/first.yaml" in capsys.readouterr().err
+    monkeypatch.chdir("reports")
+    assert main(["validate", *map(str, Path("flows").glob("*.yaml"))]) == 0
+    assert main(["profile", "show", "team"]) == 0
+    Path("replies.yaml").write_text("replies:\n- {step: each, text: A note.}\n")
+    capsys.readouterr()
+    assert (
+        main(["run", "-q", "flows/first.yaml", "--server", "main=demo", "--model", "scripted:replies.yaml"]) == 0
+    )
+    assert "flows/first.yaml: A note.\n" in capsys.readouterr().out
+    assert Path(".gitignore").read_text() == ".gptoss-flow/\n"
+
+
+def test_each_modeline_leads_to_its_schema() -> None:
+    main(["init"])
+    for path in (Path("flows/first.yaml"), Path("profiles/team.yaml")):
+        first = path.read_text().splitlines()[0]
+        schema = path.parent / first.removeprefix("# yaml-language-server: $schema=")
+        assert json.loads(schema.read_text())["$schema"]
+
+
+def test_ci_checks_the_flows_and_runs_one_on_the_demo_model() -> None:
+    main(["init"])
+    jobs = read_document(Path(".github/workflows/flows.yml")).data["jobs"]
+    commands = [step["run"] for step in jobs["flows"]["steps"] if "run" in step]
+    assert commands[-2:] == [
+        "gptoss-flow validate flows/*.yaml",
+        "gptoss-flow run flows/first.yaml --server main=demo",
+    ]
+
+
+def test_what_is_there_is_left_alone_and_force_replaces_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("flows").mkdir()
+    Path("flows/first.yaml").write_text("mine")
+    Path(".gitignore").write_text("*.gguf")
+    assert main(["init"]) == 0
+    said = capsys.readouterr()
+    assert "left alone: flows/first.yaml\n" in said.out and "written: profiles/team.yaml\n" in said.out
+    assert "added to: .gitignore\n" in said.out and "--force replaces it" in said.err
+    assert Path("flows/first.yaml").read_text() == "mine"
+    assert Path(".gitignore").read_text() == "*.gguf\n.gptoss-flow/\n"
+    assert main(["init", "--force", "--json"]) == 0
+    changes = {each["path"]: each["change"] for each in json.loads(capsys.readouterr().out)}
+    assert changes["flows/first.yaml"] == "replaced" and changes[".gitignore"] == "left alone"
+    assert Path("flows/first.yaml").read_text().startswith("# yaml-language-server")
+
+
+def test_a_place_that_is_no_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert main(["init", "file"]) == 2
+    assert "cannot write file/flows: Not a directory" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+"""`run` and `plan` with a part of a flow, and with changes to it, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gptoss_flow.cli.main import main
+
+FLOW = """\
+version: 1
+steps:
+  a: {set: {x: 1}}
+  b: {prompt: {mode: raw, text: "b ${{ steps.a.output.x }}"}}
+  c: {prompt: {mode: raw, text: "c ${{ steps.b.output }}"}}
+  d: {set: {x: 7}}
+"""
+REPLIES = "replies: [{step: b, text: B}, {step: c, text: C}]\n"
+MODEL = ("--model", "scripted:r.yaml", "--quiet")
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in a folder with a flow: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    Path("f.yaml").write_text(FLOW)
+    Path("r.yaml").write_text(REPLIES)
+
+    def run(*args: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([*args])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def ran(command: Command, *options: str) -> dict[str, Any]:
+    """The steps of a run, each with how it ended or the run that its result is from."""
+    code, out, err = command("run", "f.yaml", *MODEL, "--events", *options)
+    assert code == 0, err
+    events = [json.loads(line) for line in out.splitlines()]
+    ends = [event for event in events if event["type"] == "step_finished"]
+    return {end["step"]: "reused" if end.get("reused") else end.get("reason") or end["outcome"] for end in ends}
+
+
+def test_only_runs_a_step_and_what_it_needs(command: Command) -> None:
+    assert ran(command, "--only", "d") == {
+        "a": "not selected",
+        "b": "not selected",
+        "c": "not selected",
+        "d": "succeeded",
+    }
+
+
+def test_from_takes_what_is_before_from_the_newest_run(command: Command) -> None:
+    ran(command)
+    assert ran(command, "--from", "c") == {"a": "reused", "b": "reused", "c": "succeeded", "d": "reused"}
+
+
+def test_from_without_a_run_on_record_says_what_to_do(command: Command) -> None:
+    code, _, err = command("run", "f.yaml", *MODEL, "--from", "c")
+    assert code == 7
+    assert "no run of f on record has the results of" in err
+
+
+def test_a_change_is_run_and_a_wrong_one_refused_by_its_option(command: Command) -> None:
+    code, out, _ = command("run", "f.yaml", *MODEL, "--set", "steps.d.set.x=8")
+    assert (code, json.loads(out)) == (0, {"x": 8})
+    code, _, err = command("run", "f.yaml", *MODEL, "--set", "steps.d.sett.x=8")
+    assert code == 2
+    assert err == '--set steps.d.sett.x: unknown key "sett" in step "d"; did you mean "set"?\n'
+
+
+def test_what_is_no_step_is_refused(command: Command) -> None:
+    code, _, err = command("run", "f.yaml", *MODEL, "--only", "e", "--against", "x")
+    assert code == 2
+    assert "--against x is for --from" in err
+
+
+def test_plan_shows_the_prompt_of_a_step_and_every_step_of_flows_inside(command: Command) -> None:
+    assert command("plan", "f.yaml", "--show", "b", "--set", "steps.a.set.x=5")[:2] == (0, "b 5\n")
+    Path("g.yaml").write_text("version: 1\nsteps:\n  sub: {flow: f.yaml}\nfinally:\n  end: {set: {x: 1}}\n")
+    lines = command("plan", "g.yaml")[1].splitlines()
+    assert [" ".join(line.split()) for line in lines if line[:3].strip().isdigit()] == [
+        "1. sub flow f",
+        "2. sub.a set",
+        "3. sub.b prompt @main after sub.a",
+        "4. sub.c prompt @main after sub.b",
+        "5. sub.d set",
+        "6. end set, finally",
+    ]
