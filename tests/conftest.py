@@ -38,7 +38,8 @@ def demo_cache(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Co
     The file is the user's own where there is one, else one that is fetched once and kept in pytest's cache.
     """
     demo = resolve_profile("demo", places=SearchPath((SHIPPED,)), base_dir=Path.cwd()).profile
-    own_cache = Path(pytestconfig.cache.mkdir("gptoss-flow")) if pytestconfig.cache else USER_CACHE
+    cache_plugin = getattr(pytestconfig, "cache", None)
+    own_cache = Path(cache_plugin.mkdir("gptoss-flow")) if cache_plugin else USER_CACHE
     for cache in (USER_CACHE, own_cache):
         if isinstance(found := find_model(demo, Machine.here(cache)), ModelFile):
             break

@@ -33,24 +33,29 @@ HOMES = {
     "networkx": {"plan"},
     "httpx": {"llama"},
     "openai_harmony": {"prompt"},
-    "jinja2": {"refs"},
-    "re2": {"refs", "testing"},
+    "jinja2": {"refs", "ui"},
+    "re2": {"refs", "record", "testing"},
     "rich": {"ui"},
     "xllamacpp": {"server"},
     "click": {"cli"},
     "psutil": {"server"},
+    "opentelemetry": {"record"},
 }
 """Each of these libraries is used in one room."""
 
 LAZY = {
+    "cli/complete.py",
     "cli/main.py",
+    "cli/otel.py",
     "cli/run.py",
     "cli/query.py",
+    "cli/plan.py",
+    "llama/plain_http.py",
     "server/embedded.py",
     "server/engines.py",
-    "server/guardian.py",
+    "server/guardian/child.py",
 }
-"""Where a function may import: click's lazy commands and two that are quick to answer, the wheel that only some
+"""Where a function may import: click's lazy commands and what is to be quick to answer, the wheel that only some
 machines have, and the guardian, which starts in milliseconds because it loads next to nothing."""
 
 

@@ -11,34 +11,29 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gptoss_flow.lang.profile_places import SHIPPED, SearchPath
-from gptoss_flow.lang.profiles import resolve_profile
-from gptoss_flow.server.model import Machine, ensure_model
-from tests.faults.scenes import SCENES, Figure, Stage
-
-
-def stage(folder: Path, rounds: int | None) -> Stage:
-    """The demo model, fetched if need be, is linked into a cache of the scenes' own."""
-    demo = resolve_profile("demo", places=SearchPath((SHIPPED,)), base_dir=folder).profile
-    machine = Machine.here()
-    model = ensure_model(demo, machine, print).path
-    link = folder / "gptoss-flow" / model.relative_to(machine.cache_dir)
-    link.parent.mkdir(parents=True)
-    link.symlink_to(model)
-    return Stage(folder, rounds)
+from tests.faults.catalogue import ROWS, listing, scenes_of
+from tests.faults.scenes import SCENES
+from tests.faults.stage import Figure, Stage
+from tests.stage import demo_cache
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(SCENES)} [default: all]")
+    known = f"rows of the catalogue (A05), or some of: {', '.join(SCENES)}"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{known} [default: all scenes]")
+    parser.add_argument("--list", action="store_true", help="print what holds each row of the catalogue")
     parser.add_argument("--rounds", type=int, help="how often each is played [default: its own number]")
     args = parser.parse_args()
-    if unknown := set(args.names) - SCENES.keys():
+    if args.list:
+        print(listing())
+        return 0
+    names = [scene for name in args.names for scene in (scenes_of(name) if name in ROWS else [name])]
+    if unknown := set(names) - SCENES.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     missed = 0
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        where = stage(Path(folder), args.rounds)
-        for name in args.names or SCENES:
+        where = Stage(demo_cache(Path(folder)), args.rounds)
+        for name in dict.fromkeys(names) or SCENES:
             print(f"{name}: ", end="", flush=True)
             try:
                 figure = SCENES[name](where)
