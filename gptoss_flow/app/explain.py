@@ -24,8 +24,9 @@ from gptoss_flow.run.journal import Journal
 from gptoss_flow.run.key import changed_parts
 from gptoss_flow.run.known import Key, Reused
 from gptoss_flow.server.engines import find_engine
+from gptoss_flow.server.external import ExternalServer
 from gptoss_flow.server.model import Machine
-from gptoss_flow.server.starter import result_identity
+from gptoss_flow.server.starter import result_identity, served_identity
 from gptoss_flow.testing.event_log import EventLog
 from gptoss_flow.testing.scripted_model import ScriptedModels, read_script
 from gptoss_flow.tools import TOOLS
@@ -149,11 +150,12 @@ async def _identities(bound: BoundFlow, script: str | None) -> dict[str, Mapping
     for name, resolved in bound.profiles.items():
         try:
             if resolved.profile.resolved_engine == "external":
-                found[name] = result_identity(resolved.profile, None, None)
+                server = ExternalServer(resolved.profile, on_change=lambda *change: None)
+                found[name] = served_identity(resolved.profile, await server.ensure_ready())
                 continue
             chosen, model = await choose_model_file(resolved, Machine.here(), lambda line: None, offline=True)
             engine = find_engine(chosen.profile, state_root, os.environ)
-            found[name] = result_identity(chosen.profile, model.path, engine)
+            found[name] = result_identity(chosen.profile, model.path, engine.identity)
         except Unavailable:
             found[name] = {"model": "not on this machine"}
     return found

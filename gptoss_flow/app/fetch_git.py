@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gptoss_flow.app.fetch_url import MAX_BYTES, NotThere, Unreachable, too_large
@@ -89,23 +92,29 @@ class Git:
         command = ["git", *_settings(), *args]
         environ = {**self._environ, "GIT_ALLOW_PROTOCOL": protocol}
         try:
-            done = subprocess.run(
+            git = subprocess.Popen(
                 command,
                 cwd=self._folder,
                 env=environ,
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=TIMEOUT_S,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                process_group=0,  # git's own children end with it
             )
         except FileNotFoundError:
             raise Unreachable("git is not installed", "install git, or take the file by https") from None
-        except subprocess.TimeoutExpired:
-            raise Unreachable(f"git did not end within {TIMEOUT_S:g} s") from None
-        if done.returncode != 0:
-            raise Unreachable(
-                _said(done.stderr), "check the repository and the revision, and git's credentials for it"
-            )
-        return done.stdout
+        with git:
+            try:
+                printed, said = git.communicate(timeout=TIMEOUT_S)
+            except BaseException as error:
+                with suppress(ProcessLookupError):
+                    os.killpg(git.pid, signal.SIGKILL)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise Unreachable(f"git did not end within {TIMEOUT_S:g} s") from None
+                raise
+        if git.returncode != 0:
+            raise Unreachable(_said(said), "check the repository and the revision, and git's credentials for it")
+        return printed
 
     def can(self, *args: str) -> bool:
         """Whether the command succeeds."""

@@ -31,7 +31,7 @@ from gptoss_flow.server.manager import ManagedServer, open_server
 from gptoss_flow.server.model import Machine
 from gptoss_flow.server.problems import places_of
 from gptoss_flow.server.readiness import NEWS_S
-from gptoss_flow.server.starter import result_identity
+from gptoss_flow.server.starter import result_identity, served_identity
 
 T = TypeVar("T")
 
@@ -110,7 +110,6 @@ class ServedModels:
             path = found.path
             if found.architecture == "gpt-oss":
                 preload()  # openai-harmony's table takes a second to load: meanwhile the server starts
-        self._identities[name] = await asyncio.to_thread(self._identity, resolved.profile, path)
         server = open_server(
             resolved.profile,
             path,
@@ -119,12 +118,16 @@ class ServedModels:
             on_change=changed,
             clock=self._clock,
         )
+        if isinstance(server, ExternalServer):
+            with places_of(resolved):
+                serves = await server.ensure_ready()  # of what is not ours only it can tell what it is
+            self._identities[name] = served_identity(resolved.profile, serves)
+        else:
+            self._identities[name] = await asyncio.to_thread(self._identity, resolved.profile, path)
         return _Served(server, resolved, self._clock)
 
     def _identity(self, profile: Profile, model: Path) -> dict[str, str]:
-        if profile.resolved_engine == "external":
-            return result_identity(profile, None, None)
-        return result_identity(profile, model, find_engine(profile, self._state_root, os.environ))
+        return result_identity(profile, model, find_engine(profile, self._state_root, os.environ).identity)
 
     def _changed(self, name: str) -> Callable[[ServerState, str, dict[str, Json]], None]:
         def changed(state: ServerState, detail: str, facts: dict[str, Json]) -> None:

@@ -121,7 +121,7 @@ def _adapters(
     def defaults(server: str) -> list[Mapping[str, Json]]:
         if started.given.get("model"):
             return [{}]  # a script has no profile
-        return [each.profile.request.model_dump(exclude_none=True) for each in bound.profiles[server].alternatives]
+        return [each.profile.request_params() for each in bound.profiles[server].alternatives]
 
     replayed = Replayed(tape=tape, clean=redactor.value, defaults=defaults, live=live)
     tools: dict[str, Tool] = {name: ReplayedTool(tool, replayed) for name, tool in TOOLS.items()}

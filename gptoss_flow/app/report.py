@@ -44,6 +44,9 @@ def write_report(path: Path, text: str) -> None:
     """The whole file or none, readable by its owner alone: written beside it and moved. Raises `RecordError`."""
     unfinished = ""
     try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")  # a pipe, /dev/stdout: nothing to be moved onto
+            return
         descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)

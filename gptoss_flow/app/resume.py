@@ -168,8 +168,10 @@ def given_then(started: RunStarted, again: Given | None = None) -> Given:
         for name in lost
         if again is not None and name not in given and name not in faults
     ]
-    if _is_lost(started, started.given.get("set")):
-        problems.append(Problem(None, "what --set said is not on record: it held a secret", "start the flow anew"))
+    for name in ("set", "servers", "workspace", "model"):
+        if _is_lost(started, started.given.get(name)):
+            said = f"what --{name.removesuffix('s') if name == 'servers' else name} said is not on record"
+            problems.append(Problem(None, f"{said}: it held a secret", "start the flow anew"))
     if problems:
         raise Invalid(*problems)
     workspace = started.given.get("workspace")
@@ -277,4 +279,6 @@ def _runs_of(base: Path, flow: str) -> Iterator[tuple[str, RunState]]:
 
 
 def _missing(state: RunState, steps: Collection[str]) -> list[str]:
-    return [step for step in steps if step not in state.steps or state.steps[step].outcome != "succeeded"]
+    """Those of which the run does not say what became of them; a failure that it went on from is an end too."""
+    ends = {"succeeded", "skipped", "failed"} if state.status == "succeeded" else {"succeeded"}
+    return [step for step in steps if step not in state.steps or state.steps[step].outcome not in ends]

@@ -18,7 +18,7 @@ from gptoss_flow.ui.run_diff import drawn
 
 @click.command("diff")
 @click.argument("first", metavar="RUN", shell_complete=complete.runs)
-@click.argument("second", metavar="RUN", default="latest", shell_complete=complete.runs)
+@click.argument("second", metavar="[RUN]", default="latest", shell_complete=complete.runs)
 @click.option("--exit-code", is_flag=True, help="End with 6 where they differ.")
 @json_option
 def command(first: str, second: str, exit_code: bool, as_json: bool) -> int:

@@ -17,7 +17,7 @@ from gptoss_flow.ui.progress import PlainProgress
 
 
 @click.command("replay")
-@click.argument("run", metavar="RUN", default="latest", shell_complete=complete.runs)
+@click.argument("run", metavar="[RUN]", default="latest", shell_complete=complete.runs)
 @click.option(
     "--strict", "how", flag_value="strict", default="strict", help="No server: all must be on record. [default]"
 )

@@ -32,7 +32,7 @@ from gptoss_flow.ui.events import EventLines
 
 
 @click.command("resume")
-@click.argument("run", metavar="RUN", default="latest", shell_complete=complete.runs)
+@click.argument("run", metavar="[RUN]", default="latest", shell_complete=complete.runs)
 @click.option("--redo", multiple=True, metavar="STEP", help="Run this step again, finished or interrupted.")
 @click.option(
     "--assume-done", multiple=True, metavar="STEP",

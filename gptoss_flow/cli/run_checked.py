@@ -84,6 +84,8 @@ def tell(finished: Finished, lines: EventLines | None, *, as_json: bool, out: st
     try:
         if lines is not None:
             lines.end(ended)
+            if out is not None:
+                _write(_outputs(finished), out)
         elif as_json:
             _write(json.dumps(ended, indent=2, ensure_ascii=False) + "\n", out)
         else:

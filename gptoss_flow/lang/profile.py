@@ -404,6 +404,12 @@ class Profile(Layered):
         """The engine, where `auto` with a `url` means external."""
         return "external" if self.engine == "auto" and self.url is not None else self.engine
 
+    def request_params(self) -> dict[str, Any]:
+        """What is sent with every request: the default sampling parameters, and how strongly each adapter acts."""
+        params = self.request.model_dump(exclude_none=True)
+        scales = [{"id": number, "scale": adapter.scale} for number, adapter in enumerate(self.lora)]
+        return params | ({"lora": scales} if scales else {})
+
     def load_time(self) -> dict[str, Any]:
         """The load-time keys as JSON values, for fingerprints: equal for profiles that can share one process.
 

@@ -84,6 +84,17 @@ ALLOWED: dict[str, Check] = {
 to import pydantic, and because what an expression gave is known here only."""
 
 
+def adapters(value: Json) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(each, dict) and {*each} == {"id", "scale"} and whole(0)(each["id"]) and real()(each["scale"])
+        for each in value
+    )
+
+
+OF_PROFILES: dict[str, Check] = {"lora": adapters}
+"""What only a profile says: `[{"id": N, "scale": X}]`, the adapters by their number on the command line."""
+
+
 def completion_body(
     tokens: Sequence[int], params: Mapping[str, Json], *, n_vocab: int | None = None
 ) -> dict[str, Json]:
@@ -99,12 +110,13 @@ def completion_body(
         wrong = next(t for t in tokens if type(t) is not int or not 0 <= t <= top)
         _refuse(f"{excerpt(repr(wrong))} is not a token id; they are whole numbers from 0 to {top}")
     body: dict[str, Json] = {"cache_prompt": True, "max_tokens": DEFAULT_MAX_TOKENS}
+    known = ALLOWED | OF_PROFILES
     for name, value in params.items():
-        if name not in ALLOWED:
+        if name not in known:
             _refuse(f'"{excerpt(name)}" is not a sampling parameter; known are {", ".join(sorted(ALLOWED))}')
         if value is None:
             continue
-        if not ALLOWED[name](value):
+        if not known[name](value):
             _refuse(f"the sampling parameter {name} cannot be {excerpt(repr(value))}")
         body[name] = value
     n_predict = body.pop("max_tokens")

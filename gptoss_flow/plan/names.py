@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gptoss_flow.refs import Reference
+from gptoss_flow.refs import RESERVED, Reference
 from gptoss_flow.steps import KINDS, kind_of
 from gptoss_flow.words import suggest
 
@@ -109,7 +109,7 @@ class Names:
         if not allowed:
             return (
                 '"secrets" can be used only in what a tool step is given',
-                'write it in the tool\'s "with" or "env"',
+                'write it in the tool\'s "with"',
             )
         if not path:
             return '"secrets" stands only before a name', "write secrets.NAME"
@@ -128,6 +128,8 @@ class Names:
         }
         if root == "steps":
             return '"steps" can\'t be used here', f"allowed: {', '.join(known)}"
+        if root == "item" and "loop" in known and (called := known.keys() - RESERVED):
+            return '"item" has another name here', f'"as" calls it {", ".join(sorted(called))}'
         if root in places:
             return f'"{root}" is known only {places[root]}', "allowed: " + ", ".join(known)
         if root in self.steps:

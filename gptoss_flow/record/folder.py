@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import secrets
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ from gptoss_flow.record.append import open_private, record_error, sync_folder
 STATE_FOLDER = ".gptoss-flow"
 EVENTS = "events.jsonl"
 RLOG = "run.rlog"
+LOCK_TRIES = 10
+LOCK_AGAIN_S = 0.01
 
 _RUN_ID = re.compile(r"\d{8}_\d{6}_\d{6}_[0-9a-f]{4}")
 
@@ -52,10 +55,10 @@ class RunFolder:
         try:
             base.mkdir(parents=True, exist_ok=True)
             for folder in (state, state / "runs"):
-                if _make_private(folder):
+                if make_private(folder):
                     sync_folder(folder.parent)
             _ignore_in_git(state)
-            if not _make_private(path):
+            if not make_private(path):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             sync_folder(path.parent)
         except OSError as error:
@@ -121,7 +124,7 @@ def kept_log_path(record_dir: Path, flow: str, now: datetime) -> Path:
     raise RecordError(f"cannot create a log in {folder}: a thousand of this second are there already")
 
 
-def _make_private(folder: Path) -> bool:
+def make_private(folder: Path) -> bool:
     """Make a folder of mode 0700, whatever the umask; false if there is one."""
     try:
         folder.mkdir(mode=0o700)
@@ -146,7 +149,7 @@ def _lock(path: Path, run_id: str) -> int:
     except OSError as error:
         raise record_error("lock", path, error) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_alone(descriptor)
     except BlockingIOError:
         owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
@@ -162,3 +165,12 @@ def _lock(path: Path, run_id: str) -> int:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def _lock_alone(descriptor: int) -> None:
+    """Raises `BlockingIOError` where another has it for longer than it takes to look whether a run goes on."""
+    for _ in range(LOCK_TRIES):
+        with suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(LOCK_AGAIN_S)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

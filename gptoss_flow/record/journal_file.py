@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from gptoss_flow.events import Stamped
 from gptoss_flow.record.append import AppendFile, record_error
@@ -99,7 +103,7 @@ def read_journal(path: Path, damage: JournalDamage | None = None) -> Iterator[St
     """
     damage = JournalDamage() if damage is None else damage
     try:
-        with path.open("rb") as lines:
+        with _open_file(path) as lines:
             for number, line in enumerate(lines, start=1):
                 try:
                     stamped, unknown = decode(line)
@@ -116,3 +120,12 @@ def read_journal(path: Path, damage: JournalDamage | None = None) -> Iterator[St
                     yield stamped
     except OSError as error:
         raise record_error("read", path, error) from error
+
+
+def _open_file(path: Path) -> BinaryIO:
+    """A file to read; what is no file (a FIFO would wait for ever) is refused with an `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a file")
+    return os.fdopen(descriptor, "rb")

@@ -1,7 +1,8 @@
 """The store of results that later runs may reuse: `.gptoss-flow/cache/ab/<hash>.json`, one file a result.
 
-A file holds the whole key beside the result, and a checksum of both: what was cut, changed or put there by another
-is no hit. Nothing here ever fails a run: what can't be read or kept is run again.
+A file holds the whole key beside the result, and a checksum of both: what was cut or changed is no hit. (Whoever
+may write into the folder may put a result there, as they may change the flow beside it.) Nothing here ever fails a
+run: what can't be read or kept is run again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from gptoss_flow.events import Json
 from gptoss_flow.record.append import open_private
-from gptoss_flow.record.folder import STATE_FOLDER
+from gptoss_flow.record.folder import STATE_FOLDER, make_private
 
 LARGEST_RESULT = 16 * 2**20
 """Bytes. A larger result is not kept, and a larger file is none of ours."""
@@ -45,6 +46,8 @@ class ResultStore:
             if path.stat().st_size > LARGEST_RESULT:
                 return None
             stored = json.loads(path.read_bytes())
+            if not isinstance(stored, dict):
+                return None
             said = stored.pop("sha256")
             if stored["key"] == dict(key) and said == _checksum(stored):
                 return StoredResult(stored["output"], dict(stored["fields"]), str(stored["run"]))
@@ -60,7 +63,9 @@ class ResultStore:
             if len(data) > LARGEST_RESULT:
                 return False
             path = self._path(key)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.parent.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (self._folder.parent, self._folder, path.parent):
+                make_private(folder)
             beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
             try:
                 with os.fdopen(open_private(beside), "wb") as file:

@@ -48,7 +48,7 @@ USAGE = {
     "cached_tokens": "gen_ai.usage.cache_read.input_tokens",
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
-TOLD_ERRORS = ("server", "timeout")
+TOLD_ERRORS = ("timeout",)
 """Kinds of errors whose messages quote nothing that a model, a tool or a file said."""
 
 

@@ -42,7 +42,9 @@ def unit_key(world: World, node: Node, scope: Scope) -> dict[str, str]:
     try:
         step = _step(node, scope)
         if node.cache_key is not None:
-            return {"step": step, "key": _hash(render(world.plan, node.cache_key, scope))}
+            # Another step may have the same key and mean something else by it.
+            own = _hash([step, world.plan.name, node.id])
+            return {"step": own, "key": _hash(render(world.plan, node.cache_key, scope))}
         body = dict(_body(world, node, scope))
     except (StepError, ValueError, TypeError, RecursionError):
         return {}

@@ -345,7 +345,7 @@ def _endpoint(profile: Profile, obtained: Obtained, facts: Mapping[str, Json]) -
         pid=record.pid,
         log_path=Path(record.log),
         adopted=obtained.adopted,
-        request=profile.request.model_dump(exclude_none=True),
+        request=profile.request_params(),
     )
 
 

@@ -17,7 +17,7 @@ import psutil
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.events import Json
 from gptoss_flow.lang.profile import Profile
-from gptoss_flow.ports import Clock
+from gptoss_flow.ports import Clock, Endpoint
 from gptoss_flow.server import registry
 from gptoss_flow.server.command import choose_threads, compile_command, computing_environment
 from gptoss_flow.server.engines import Engine, find_engine
@@ -229,16 +229,27 @@ def locate(
     return registry.place_of(state_root, digits), engine, given
 
 
-def result_identity(profile: Profile, model: Path | None, engine: Engine | None) -> dict[str, str]:
-    """What of a server decides an answer, part by part, as short hashes: `model`, `profile` and `build`.
+def result_identity(profile: Profile, model: Path, build: str) -> dict[str, str]:
+    """What of a server of ours decides an answer, each part a short hash: `model`, `profile`, `build`, `files`.
 
-    `model` and `engine` are None for somebody else's server. Raises `Unavailable` for an unreadable model.
+    Raises `Unavailable` where a file that the profile names cannot be read.
     """
-    parts = {
-        "model": registry.file_identity(model) if model else [profile.url, profile.model.id],
-        "profile": [profile.load_time(), profile.request.model_dump(exclude_none=True)],
-        "build": engine and engine.identity,
-    }
+    named = [*(adapter.path for adapter in profile.lora), profile.chat_template_file]
+    return _hashed(
+        model=registry.file_identity(model),
+        profile=[profile.load_time(), profile.request_params()],
+        build=build,
+        files=[registry.file_identity(Path(file)) for file in named if file],
+    )
+
+
+def served_identity(profile: Profile, serves: Endpoint) -> dict[str, str]:
+    """The same of a server that is somebody else's: what it says that it is."""
+    model = [serves.url, serves.model, serves.model_path]
+    return _hashed(model=model, profile=[profile.load_time(), profile.request_params()], build=serves.build)
+
+
+def _hashed(**parts: Json) -> dict[str, str]:
     return {
         name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
         for name, part in parts.items()

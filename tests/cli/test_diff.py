@@ -49,6 +49,19 @@ def test_each_difference_is_told_at_its_step(runs: Runs) -> None:
     assert runs.do("diff", "2001").code == 7
 
 
+def test_nothing_is_said_to_have_decided_a_skipped_step(runs: Runs) -> None:
+    runs.write("flow.yaml", FLOW)
+    runs.change(
+        "flow.yaml", "  same: {set", "  last: {check: [inputs.topic == 'stars']}\n  same: {needs: [last], set"
+    )
+    runs.run()
+    first = runs.newest.name
+    runs.run("-i", "topic=stars")
+    told = {e["step"]: e["said"] for e in json.loads(runs.do("diff", first, "--json").out)["differences"]["steps"]}
+    assert "outcome: 'skipped' -> 'succeeded'" in told["same"]
+    assert not [line for line in told["same"] if line.startswith("what decided it")]
+
+
 def test_a_run_without_an_end_is_compared_as_far_as_it_goes(runs: Runs) -> None:
     runs.write("flow.yaml", FLOW)
     runs.run()

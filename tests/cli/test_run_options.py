@@ -97,3 +97,8 @@ def test_plan_shows_the_prompt_of_a_step_and_every_step_of_flows_inside(command:
         "5. sub.d set",
         "6. end set, finally",
     ]
+
+
+def test_events_on_standard_output_leave_the_outputs_to_the_file(command: Command) -> None:
+    assert command("run", "f.yaml", *MODEL, "--events", "--only", "d", "--out", "given.txt")[0] == 0
+    assert Path("given.txt").read_text().strip()

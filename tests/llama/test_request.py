@@ -88,3 +88,11 @@ def test_a_parameter_that_the_server_would_swallow_is_refused(params: dict[str, 
 
 def test_a_body_is_json() -> None:
     json.dumps(completion_body([1], {"logit_bias": [[1, False]], "stop": ["\ud800"]}), allow_nan=False)
+
+
+def test_a_profiles_adapters_go_with_every_request_and_nothing_else_does_by_that_name() -> None:
+    scales = [{"id": 0, "scale": 0.5}]
+    assert completion_body([1], {"lora": scales})["lora"] == scales
+    for wrong in ("0.5", [{"id": 0}], [{"id": -1, "scale": 1.0}], [{"id": 0, "scale": float("nan")}]):
+        with pytest.raises(StepError, match="lora"):
+            completion_body([1], {"lora": wrong})

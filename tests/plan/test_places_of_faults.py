@@ -23,6 +23,10 @@ FAULTS = {
         '  a: {set: {x: "${{ loop.index }}"}}\n',
         '3:16: "loop" is known only in a step with foreach, matrix or repeat',
     ),
+    "item where as names it": (
+        '  a: {foreach: [1], as: word, set: {x: "${{ item }}"}}\n',
+        '3:40: "item" has another name here; "as" calls it word',
+    ),
     "the key of a repeat": (
         '  a: {foreach: {k: 1}, repeat: {until: true, max: 2}, set: {x: "${{ loop.key }}"}}\n',
         '3:64: "loop.key" is not in loop',
@@ -71,7 +75,7 @@ FAULTS = {
     # --- secrets -----------------------------------------------------------------------------------------------
     "a secret in a prompt": (
         '  a: {prompt: {user: "${{ secrets.T }}"}}\nsecrets: [T]\n',
-        '3:22: "secrets" can be used only in what a tool step is given; write it in the tool\'s "with" or "env"',
+        '3:22: "secrets" can be used only in what a tool step is given; write it in the tool\'s "with"',
     ),
     "a secret in when": (
         '  a: {tool: list_files, when: "${{ secrets.T == 1 }}"}\nsecrets: [T]\n',

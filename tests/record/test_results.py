@@ -61,6 +61,19 @@ def test_a_file_with_any_byte_changed_is_no_hit(store: ResultStore, tmp_path: Pa
     assert hits == 0
 
 
+@pytest.mark.parametrize("text", ["null", "0", '"x"', "[]", "{}"])
+def test_a_file_that_is_something_else_is_no_hit(store: ResultStore, tmp_path: Path, text: str) -> None:
+    store.put(KEY, RESULT)
+    only_file(tmp_path).write_text(text)
+    assert store.get(KEY) is None
+
+
+def test_its_folders_are_for_their_owner_alone(store: ResultStore, tmp_path: Path) -> None:
+    store.put(KEY, RESULT)
+    folders = [path for path in (tmp_path / ".gptoss-flow").rglob("*") if path.is_dir()]
+    assert {path.stat().st_mode & 0o777 for path in [tmp_path / ".gptoss-flow", *folders]} == {0o700}
+
+
 def test_a_result_of_another_key_put_in_its_place_is_no_hit(store: ResultStore, tmp_path: Path) -> None:
     store.put(KEY, RESULT)
     mine = only_file(tmp_path)

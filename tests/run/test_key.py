@@ -168,3 +168,10 @@ def test_a_key_of_the_authors_own_stands_for_all_but_the_step() -> None:
 def test_what_cannot_be_rendered_has_no_key_and_neither_has_a_flow() -> None:
     assert key(STEPS + "  a: {set: {x: '${{ inputs.n + [] }}'}}\n".replace("inputs.n", "run.id")) == {}
     assert key(STEPS + "  a: {flow: ./inner.yaml}\n") == {}
+
+
+def test_two_steps_that_name_the_same_key_do_not_share_a_result() -> None:
+    text = STEPS + "  a: {set: {x: 1}, cache: {key: '${{ 7 }}'}}\n  b: {set: {x: 2}, cache: {key: '${{ 7 }}'}}\n"
+    plan = compiled(text)
+    one, other = (unit_key(world(plan), plan.nodes[step], {}) for step in "ab")
+    assert one["key"] == other["key"] and one != other

@@ -158,6 +158,15 @@ async def test_a_server_that_is_to_stay_stays_and_is_adopted_later(
 
 
 @in_loop
+async def test_a_server_may_stay_longer_than_the_system_can_wait_at_once(server: Callable[..., Watched]) -> None:
+    one = await (user := server(idle_timeout=60 * 86_400.0)).ensure_ready()
+    await user.release()
+    again = await (last := server()).ensure_ready()
+    assert again.adopted and again.pid == one.pid
+    await last.stop()
+
+
+@in_loop
 async def test_stop_while_loading_settles_the_waiter(server: Callable[..., Watched]) -> None:
     small = server({"load_s": 3600.0})
     waiter = asyncio.create_task(small.ensure_ready())

@@ -219,9 +219,11 @@ class Keepalive:
         if self._wanted["every_s"] and self._wanted["pid_file"]:
             path = self._wanted["pid_file"]
             with contextlib.suppress(OSError):
-                with open(f"{path}.new", "w", encoding="ascii") as file:
+                beside = f"{path}.{os.getpid()}"
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                with open(os.open(beside, flags, 0o644), "w", encoding="ascii") as file:
                     file.write(f"{os.getpid()}\n")
-                os.replace(f"{path}.new", path)
+                os.replace(beside, path)
 
     def _remove_pid_file(self) -> None:
         if self._wanted["pid_file"]:

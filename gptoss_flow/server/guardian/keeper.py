@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 KILL_AGAIN_S = 1.0
 GROUP_GONE_S = 2.0
+LONGEST_WAIT_S = 86_400
 LINE_MAX = 1 << 20
 
 
@@ -169,7 +170,7 @@ class Guardian:
         try:
             for line in lines:
                 self._on_message(connection, json.loads(line))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             data = b""  # not one of ours: nothing that it says may end the guardian
         if not data or len(connection.unread) > LINE_MAX:
             self._drop(fd, connection)
@@ -261,7 +262,11 @@ class Guardian:
         if self.state != "stopping":
             deadlines = [self._idle_deadline(), self.keepalive.deadline()]
         nearest = min((each for each in deadlines if each is not None), default=None)
-        return None if nearest is None else max(0, int((nearest - time.monotonic()) * 1000) + 1)
+        if nearest is None:
+            return None
+        wait_s = nearest - time.monotonic()
+        # poll takes no more than 24 days; whoever woke too early waits again.
+        return max(0, int(wait_s * 1000) + 1) if wait_s < LONGEST_WAIT_S else LONGEST_WAIT_S * 1000
 
     def _act_on_time(self) -> None:
         idle = self._idle_deadline()
