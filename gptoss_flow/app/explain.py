@@ -68,9 +68,9 @@ class _Explaining:
         before = self.finished.get(unit_id)
         if before is None:
             return Explained(unit_id, "run", self._why_not_finished(unit_id))
-        if node.step.cache is False:
+        if node.step.cache is False and node.effect != "once" and before.key is not None:
             return Explained(unit_id, "run", "cache: false")
-        if before.key is None or before.key == key:
+        if before.key is None or (key and before.key == key):
             return Explained(unit_id, "reuse", "nothing that decides its result has changed")
         parts = tuple(changed_parts(before.key, key))
         return Explained(unit_id, "run", f"{' and '.join(parts)} changed", parts)
