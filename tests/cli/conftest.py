@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gptoss_flow.cli.main import main
 from gptoss_flow.server.record import list_servers
 from gptoss_flow.server.verbs import stop_server
+from tests.cli.in_process import Command
 from tests.cli.stand import Stand
 from tests.cli.taken_up import Runs
 from tests.server.gguf_files import write_gguf
@@ -37,3 +39,18 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     for variable in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "home"))
     return Runs(folder, capsys)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in an empty folder with a home of its own."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+
+    def run(*args: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([*args])
+        return (code, *capsys.readouterr())
+
+    return run

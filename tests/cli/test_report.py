@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import stat
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gptoss_flow.cli.main import main
 from gptoss_flow.record.folder import RunFolder, list_runs
+from tests.cli.in_process import Command
 
 FLOW = """\
 version: 1
@@ -23,26 +22,13 @@ outputs: {said: "${{ steps.each.output }}"}
 """
 REPLIES = 'default: "</script><script>alert(1)</script> \\e[31m"\n'
 
-Command = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in a folder where a run is on record: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    for variable in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / "home"))
+@pytest.fixture(autouse=True)
+def recorded(command: Command) -> None:
+    """A run is on record."""
     Path("two.yaml").write_text(FLOW)
     Path("r.yaml").write_text(REPLIES)
-
-    def run(*args: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([*args])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    assert run("run", "two.yaml", "--model", "scripted:r.yaml", "-q")[0] == 0
-    return run
+    assert command("run", "two.yaml", "--model", "scripted:r.yaml", "-q")[0] == 0
 
 
 def test_the_report_lies_in_the_runs_folder_and_its_path_is_said(command: Command) -> None:

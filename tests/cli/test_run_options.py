@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gptoss_flow.cli.main import main
+from tests.cli.in_process import Command
 
 FLOW = """\
 version: 1
@@ -22,24 +21,11 @@ steps:
 REPLIES = "replies: [{step: b, text: B}, {step: c, text: C}]\n"
 MODEL = ("--model", "scripted:r.yaml", "--quiet")
 
-Command = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in a folder with a flow: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    for variable in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / "home"))
+@pytest.fixture(autouse=True)
+def flow(command: Command) -> None:
     Path("f.yaml").write_text(FLOW)
     Path("r.yaml").write_text(REPLIES)
-
-    def run(*args: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([*args])
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def ran(command: Command, *options: str) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gptoss_flow.cli.main import main
 from gptoss_flow.record.folder import RunFolder, list_runs
 from gptoss_flow.record.redact import spellings
+from tests.cli.in_process import Command
 from tests.record.secrets import SHAPED
 
 GITHUB = SHAPED["github_token"][0]
@@ -44,25 +43,11 @@ replies:
   - {{step: "each[1]", text: "take {GITHUB}"}}
 """
 
-Command = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in a folder with a flow: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    for variable in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / "home"))
+@pytest.fixture(autouse=True)
+def flow(command: Command) -> None:
     Path("two.yaml").write_text(FLOW)
     Path("r.yaml").write_text(REPLIES)
-
-    def run(*args: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([*args])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 def run_flow(command: Command, *args: str) -> str:
