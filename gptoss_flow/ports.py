@@ -7,10 +7,11 @@ The adapter folders (`run server llama prompt tools record`) implement these and
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.events import Channel, Event, Json, Stamped
@@ -175,10 +176,43 @@ class Conversations(Protocol):
 Mode = Literal["raw", "chat", "harmony", "auto"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """What a model is told of a tool: a `Tool` without its implementation."""
+
+    name: str
+    """As the flow calls it; `browser.open` is the function `open` of the tool `browser`."""
+    description: str
+    parameters: Mapping[str, Json]
+    """JSON Schema of the arguments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that a model made, read but not yet judged: nothing of it has been checked against a tool."""
+
+    id: str
+    """Unique in its conversation; the answer names it."""
+    name: str
+    """As `ToolSpec.name`, without Harmony's `functions.`."""
+    arguments: str
+    """As the model wrote them: JSON, or what it took for such (the code itself, of Harmony's `python`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    role: Literal["system", "developer", "user", "assistant"]
+    """A turn of a conversation, in the words of OpenAI's chat API."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str
+    reasoning: str = ""
+    """Of an assistant's turn: what it thought before (Harmony's analysis)."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Of an assistant's turn: what it called, after saying `content`."""
+    tool_call_id: str = ""
+    """Of a tool's turn: the call that it answers."""
+    name: str = ""
+    """Of a tool's turn: the tool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +230,14 @@ class PromptRequest:
     """YYYY-MM-DD of the run, for Harmony's system message: frozen per run."""
     step: str = ""
     """The step (or item) that asks: scripted models choose their reply by it."""
+    tools: tuple[ToolSpec, ...] = ()
+    """What the model may call."""
+    tool_choice: str = "auto"
+    """`auto`, `none`, `required`, or a tool's name."""
+    schema: Mapping[str, Json] | None = None
+    """JSON Schema that the answer must follow (Harmony: its final message)."""
+    grammar: str | None = None
+    """GBNF that the answer must follow; never together with `schema`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +251,8 @@ class RenderedPrompt:
     """As in the request."""
     reasoning: Literal["low", "medium", "high"] | None = None
     """As in the request, where it is not in the tokens already."""
+    request: PromptRequest | None = None
+    """What this renders; None where a test made it by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +264,8 @@ class Generation:
     usage: Mapping[str, int]
     timings: Mapping[str, float]
     reasoning: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    """The tools that the model wants called before it goes on; only from messages that could be read whole."""
 
 
 class UnreadableAnswer(StepError):
@@ -244,10 +290,21 @@ class Model(Protocol):
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation: ...
 
+    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
+        """The conversation goes on: the prompt, the answer as it was generated (its very ids, so that the KV cache
+        holds), and these turns: a tool's results, or what a user says to it. Raises as `render` does."""
+
     async def count_tokens(self, text: str) -> int: ...
 
     async def truncate(self, text: str, tokens: int) -> str:
         """The prefix of `text` that its first `tokens` tokens spell, cut at a character: never more tokens."""
+
+
+def continued(prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> PromptRequest:
+    """What `Model.extend` asks, as a request of its own: the same conversation with the answer and these turns."""
+    said = Message("assistant", answer.text, reasoning=answer.reasoning, tool_calls=answer.calls)
+    assert prompt.request is not None
+    return replace(prompt.request, messages=(*prompt.request.messages, said, *turns))
 
 
 class Models(Protocol):
@@ -274,6 +331,53 @@ class Models(Protocol):
 
 # --- tools ---------------------------------------------------------------------------------------------------
 
+SandboxName = Literal["auto", "bwrap", "sandbox-exec", "docker", "podman", "dangerously_none"]
+"""What tool code runs in; `auto`: bubblewrap on Linux, sandbox-exec on macOS."""
+
+K = TypeVar("K")
+
+
+class Kept:
+    """What tools keep between calls (an interpreter, opened pages, panes), by a key of their own.
+
+    Whoever owns it closes it: what was kept and has an async `aclose` is closed, the last kept first.
+    """
+
+    def __init__(self) -> None:
+        self._things: dict[str, Any] = {}
+
+    def get(self, key: str, make: Callable[[], K]) -> K:
+        """The thing under this key, made now if there is none."""
+        if key not in self._things:
+            self._things[key] = make()
+        return self._things[key]  # type: ignore[no-any-return]
+
+    def drop(self, key: str) -> None:
+        """Forget a thing, which the caller has closed."""
+        self._things.pop(key, None)
+
+    async def aclose(self) -> None:
+        """Safe to call twice. Every thing is closed, whatever the closing of others raises."""
+        while self._things:
+            _, thing = self._things.popitem()
+            if (close := getattr(thing, "aclose", None)) is not None:
+                with suppress(Exception):
+                    await close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """What the flow grants to tools beyond the workspace; the model may propose, never grant."""
+
+    hosts: tuple[str, ...] = ()
+    """Hosts that `http` may ask: `example.org`, `*.example.org`, and, private ones only as a literal address with its
+    port, `127.0.0.1:8080`. Where there are some, `browser` opens no others."""
+    network: bool = False
+    """Whether tool code in the sandbox may use the network."""
+    sandbox: SandboxName = "auto"
+    unsandboxed: bool = False
+    """The user's own word (`--allow-unsandboxed`), without which `dangerously_none` is refused."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
@@ -281,15 +385,26 @@ class ToolContext:
 
     workspace: Path
     readable: tuple[Path, ...] = ()
+    """Empty where a model calls."""
     step: str = ""
     """The step (or item) that calls."""
+    call_id: str = ""
+    """Unique in the run."""
+    grants: Grants = Grants()
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the step gives to tool code; there may be secrets among them."""
+    kept: Kept = field(default_factory=Kept)
+    """For the length of the step."""
+    kept_for_run: Kept = field(default_factory=Kept)
+    """For the length of the run, shared by all its steps."""
 
 
 class Tool(Protocol):
     """One description, JSON Schema and implementation, usable as a step and by a model."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """`NAME`, or `GROUP.NAME` where several tools are granted together as `GROUP`."""
 
     @property
     def description(self) -> str: ...
@@ -306,4 +421,6 @@ class Tool(Protocol):
         """What tells this version of the tool's code from others: a hash, or a version."""
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
-        """Raises `StepError("tool", …)`; `arguments` have been checked against `parameters`."""
+        """Raises `StepError("tool", …)`; `arguments` have been checked against `parameters`.
+
+        Cancelling it ends what it started."""

@@ -19,7 +19,17 @@ from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.llama import lean_httpx
 from gptoss_flow.llama.client import Client
 from gptoss_flow.llama.openai_client import OpenAiClient
-from gptoss_flow.ports import Clock, Emit, Endpoint, Generation, Model, OnText, PromptRequest, RenderedPrompt
+from gptoss_flow.ports import (
+    Clock,
+    Emit,
+    Endpoint,
+    Generation,
+    Message,
+    Model,
+    OnText,
+    PromptRequest,
+    RenderedPrompt,
+)
 from gptoss_flow.prompt.api_model import ApiModel
 from gptoss_flow.prompt.harmony import preload
 from gptoss_flow.prompt.served import ServedModel
@@ -209,6 +219,9 @@ class _Mortal:
             on_text(channel, text, tokens)
 
         return await self._told(self._model.generate(prompt, heard))
+
+    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
+        return await self._told(self._model.extend(prompt, answer, turns))
 
     async def count_tokens(self, text: str) -> int:
         return await self._told(self._model.count_tokens(text))

@@ -14,6 +14,7 @@ from gptoss_flow.fields import json_text
 from gptoss_flow.plan.plan import Node
 from gptoss_flow.ports import (
     Generation,
+    Message,
     Model,
     Models,
     OnText,
@@ -22,6 +23,7 @@ from gptoss_flow.ports import (
     Tool,
     ToolContext,
     UnreadableAnswer,
+    continued,
 )
 from gptoss_flow.prompt import harmony
 from gptoss_flow.prompt.served import characters
@@ -100,6 +102,7 @@ class _ReplayedModel:
             tokens=tuple(prompt.tokens),
             params=prompt.params,
             step=request.step,
+            request=request,
         )
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
@@ -126,6 +129,9 @@ class _ReplayedModel:
             raise unreadable
         on_text("final", answer.text, len(answer.tokens))
         return generation
+
+    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
+        return await self.render(continued(prompt, answer, turns))
 
     async def count_tokens(self, text: str) -> int:
         return await (await self._ask_live("", "tokens have to be counted, which takes a server")).count_tokens(

@@ -13,7 +13,16 @@ from gptoss_flow.errors import FlowError, StepError, Unavailable
 from gptoss_flow.events import Outcome, StepFinished
 from gptoss_flow.plan.plan import Node
 from gptoss_flow.plan.selection import only
-from gptoss_flow.ports import Generation, Model, OnText, PromptRequest, RenderedPrompt, ToolContext
+from gptoss_flow.ports import (
+    Generation,
+    Message,
+    Model,
+    OnText,
+    PromptRequest,
+    RenderedPrompt,
+    ToolContext,
+    continued,
+)
 from gptoss_flow.prompt import harmony
 from gptoss_flow.run.clock import SystemClock
 from gptoss_flow.run.executor import Executor
@@ -88,10 +97,13 @@ class _ListeningModel:
     async def render(self, request: PromptRequest) -> RenderedPrompt:
         if _is_of(request.step, self.listener.wanted):
             self.listener.found.setdefault(request.step, _shown(request, self.speaks_harmony))
-        return RenderedPrompt(mode="raw", messages=request.messages, tokens=(), params={}, step=request.step)
+        return RenderedPrompt(mode="raw", messages=request.messages, tokens=(), params={}, request=request)
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
         return Generation(text="", tokens=(), finish_reason="stop", usage={}, timings={})
+
+    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
+        return await self.render(continued(prompt, answer, turns))
 
     async def count_tokens(self, text: str) -> int:
         return len(self._encoding().encode(text))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from gptoss_flow.errors import Mismatch
-from gptoss_flow.ports import Generation, Model, Models, OnText, PromptRequest, RenderedPrompt
+from gptoss_flow.ports import Generation, Message, Model, Models, OnText, PromptRequest, RenderedPrompt
 from gptoss_flow.record.differences import first_token_apart
 from gptoss_flow.record.tape import Asked, Tape
 
@@ -42,14 +42,20 @@ class _VerifiedModel:
         self.truncate = model.truncate
 
     async def render(self, request: PromptRequest) -> RenderedPrompt:
-        waiting = self._tape.asked.get(request.step)
+        return await self._verified(request.step, lambda: self._model.render(request))
+
+    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
+        return await self._verified(prompt.step, lambda: self._model.extend(prompt, answer, turns))
+
+    async def _verified(self, step: str, render: Callable[[], Awaitable[RenderedPrompt]]) -> RenderedPrompt:
+        waiting = self._tape.asked.get(step)
         if not waiting:
-            raise Mismatch(f"step {request.step}: the record has no further request of it")
+            raise Mismatch(f"step {step}: the record has no further request of it")
         self._asked = waiting.popleft()
-        rendered = await self._model.render(request)
+        rendered = await render()
         then = self._asked.prompt.tokens
         if then and (apart := first_token_apart(rendered.tokens, then)):
-            raise Mismatch(f"step {request.step}, attempt {self._asked.prompt.attempt}: of its prompt, {apart}")
+            raise Mismatch(f"step {step}, attempt {self._asked.prompt.attempt}: of its prompt, {apart}")
         return rendered
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:

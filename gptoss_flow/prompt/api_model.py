@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -12,11 +12,13 @@ from gptoss_flow.ports import (
     Conversations,
     Endpoint,
     Generation,
+    Message,
     OnText,
     PromptRequest,
     RenderedPrompt,
     SaidEnd,
     UnreadableAnswer,
+    continued,
 )
 from gptoss_flow.prompt.served import DEFAULT_MAX_TOKENS, characters
 
@@ -47,6 +49,7 @@ class ApiModel:
             params=params,
             step=request.step,
             reasoning=request.reasoning,
+            request=request,
         )
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
@@ -73,6 +76,9 @@ class ApiModel:
         if end is None:
             raise StepError("server", "the answer ended before its end")
         return _sound(_generation(texts, arrivals, first_final, end), end)
+
+    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
+        return await self.render(continued(prompt, answer, turns))
 
     async def count_tokens(self, text: str) -> int:
         raise _no_tokens("the number of tokens")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import takewhile
@@ -23,6 +23,7 @@ from gptoss_flow.ports import (
     PromptRequest,
     RenderedPrompt,
     UnreadableAnswer,
+    continued,
 )
 from gptoss_flow.prompt import harmony
 from gptoss_flow.prompt.answer import HarmonyAnswer, PlainAnswer
@@ -52,7 +53,14 @@ class ServedModel:
         tokens = await self._tokens(mode, messages, request)
         room = self._room(len(tokens))
         params = {"max_tokens": min(DEFAULT_MAX_TOKENS, room), **self._endpoint.request, **request.params}
-        return RenderedPrompt(mode=mode, messages=messages, tokens=tuple(tokens), params=params, step=request.step)
+        return RenderedPrompt(
+            mode=mode,
+            messages=messages,
+            tokens=tuple(tokens),
+            params=params,
+            step=request.step,
+            request=request,
+        )
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
         """Raises `StepError` as `Completions` does, and `UnreadableAnswer`."""
@@ -97,6 +105,9 @@ class ServedModel:
         if came.fault and not cut:
             raise UnreadableAnswer(came.fault, generation)
         return generation
+
+    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
+        return await self.render(continued(prompt, answer, turns))
 
     async def count_tokens(self, text: str) -> int:
         return len(await self._tokenizer.piece(characters(text), special=False, first=True))

@@ -19,7 +19,7 @@ from gptoss_flow.events import Channel
 from gptoss_flow.fields import Duration, Strict
 from gptoss_flow.lang.document import read_document
 from gptoss_flow.lang.problems import problems_of
-from gptoss_flow.ports import Clock, Generation, Model, OnText, PromptRequest, RenderedPrompt
+from gptoss_flow.ports import Clock, Generation, Message, Model, OnText, PromptRequest, RenderedPrompt, continued
 
 SLOTS = 4
 """How many prompts are answered at once."""
@@ -147,6 +147,7 @@ class ScriptedModel:
             tokens=tuple(i for message in request.messages for i in _ids(message.content)),
             params=dict(request.params),
             step=request.step,
+            request=request,
         )
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
@@ -184,6 +185,9 @@ class ScriptedModel:
             ),
             timings=metrics.timings(sent, arrivals, {}, finished=self._clock.monotonic(), first_final=first_final),
         )
+
+    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
+        return await self.render(continued(prompt, answer, turns))
 
     async def count_tokens(self, text: str) -> int:
         return len(_words(text))
