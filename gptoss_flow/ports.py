@@ -370,7 +370,7 @@ class Grants:
     """What the flow grants to tools beyond the workspace; the model may propose, never grant."""
 
     hosts: tuple[str, ...] = ()
-    """Hosts that `http` may ask: `example.org`, `*.example.org`, and, private ones only as a literal address with its
+    """Hosts that `http` may ask: `example.org`, `*.example.org`; private ones as a literal address with its
     port, `127.0.0.1:8080`. Where there are some, `browser` opens no others."""
     network: bool = False
     """Whether tool code in the sandbox may use the network."""

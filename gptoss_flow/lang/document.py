@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import re
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
@@ -39,6 +40,7 @@ __all__ = ["Document", "Marks", "Path", "parse_document", "read_document"]
 MAX_BYTES = 4 * 2**20
 MAX_EVENTS = 500_000
 MAX_DEPTH = 64
+_TOO_DEEP = (f"more than {MAX_DEPTH} levels of nesting", "write it flatter")
 MAX_ALIASES = 50
 MAX_EXPANDED = 100_000
 """How many values all aliases together may stand for."""
@@ -257,7 +259,7 @@ class _Builder:
         start = event.start_mark.index
         here = self.stack[-1]
         if len(self.stack) > MAX_DEPTH:
-            self._fail(start, f"more than {MAX_DEPTH} levels of nesting", "write it flatter")
+            self._fail(start, *_TOO_DEEP)
         if here.key is None and here.is_mapping:
             if self.text[start - 1 : start + 1] == "{{":
                 self._fail(start - 1, "a value that starts with {{ must be quoted", 'an expression is "${{ … }}"')
@@ -337,6 +339,9 @@ class _Builder:
         said = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
         context = str(getattr(error, "context", None) or "")
         at = place.index if place else 0
+        if "nesting depth" in said:  # the scanner looks far ahead of the events, and has a bound of its own
+            at = _first_too_deep(self.text[:at])
+            self._fail(at, *_TOO_DEEP)
         self._fail(*explain(self.text, said, context, at, opened.index if opened else None))
 
     def _note(self, at: int, message: str, hint: str) -> None:
@@ -349,6 +354,22 @@ class _Builder:
 
     def _failure(self, at: int, message: str, hint: str) -> Invalid:
         return Invalid(*sorted([*self.problems, Problem(self.lines.at(at), message, hint)], key=_place))
+
+
+def _first_too_deep(text: str) -> int:
+    """Where the first collection of more than `MAX_DEPTH` levels opens; the text may end within it."""
+    starts: list[int] = []
+    event: Any
+    with suppress(yaml.YAMLError):
+        for event in yaml.parse(text, _Parser):
+            kind: type = type(event)
+            if kind in (SequenceStartEvent, MappingStartEvent):
+                starts.append(event.start_mark.index)
+                if len(starts) > MAX_DEPTH:
+                    return starts[-1]
+            elif kind in (SequenceEndEvent, MappingEndEvent):
+                starts.pop()
+    return len(text)
 
 
 def _other_than_text(key: str) -> str:

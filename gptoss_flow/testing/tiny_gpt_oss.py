@@ -124,22 +124,23 @@ def _tensors(stored: Mapping[str, Any], sizes: _Sizes) -> dict[str, Array]:
     """
     beside = {"cfg", "ids", "A", "u", "S"}
     tensors = {name: np.asarray(stored[name], np.float32) for name in stored if name not in beside}
-    embedding = _signs(vocabulary.SIZE, sizes.d, float(stored["S"]))
-    output = embedding @ stored["A"].astype(np.float32) + stored["u"].astype(np.float32)
+    signs, scale = _signs(vocabulary.SIZE, sizes.d), np.float64(stored["S"])
+    embedding = (signs * scale).astype(np.float32)
+    # Sums of signed float32 are exact in float64, in whatever order a machine's linear algebra takes them.
+    output = ((signs @ stored["A"].astype(np.float64)) * scale + stored["u"]).astype(np.float32)
     trained = stored["ids"][1:]
     embedding[trained] = tensors["token_embd.weight"][1:]
     output[trained] = tensors["output.weight"][1:]
     return tensors | {"token_embd.weight": embedding, "output.weight": output}
 
 
-def _signs(rows: int, columns: int, scale: float) -> Array:
-    """±scale, the sign from splitmix64 of the place: the same on every machine and numpy version."""
+def _signs(rows: int, columns: int) -> NDArray[np.float64]:
+    """±1, the sign from splitmix64 of the place: the same on every machine and numpy version."""
     x = np.arange(rows * columns, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(31)
-    signs = np.where(x >> np.uint64(63), np.float32(scale), np.float32(-scale))
-    return signs.reshape(rows, columns).astype(np.float32)
+    return np.where(x >> np.uint64(63), 1.0, -1.0).reshape(rows, columns)
 
 
 # --- metadata ------------------------------------------------------------------------------------------------
