@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 
+from gptoss_flow.server.listeners import require_alone
 from gptoss_flow.server.record import ServerRecord, untrue
 
 ANSWER_S = 5.0
@@ -15,10 +16,16 @@ LINE_MAX = 1 << 20
 
 @contextlib.contextmanager
 def hold(record: ServerRecord) -> Iterator[bool]:
-    """Keep the recorded server from stopping, and say whether it is there: proved by its guardian, and ready."""
+    """Keep the recorded server from stopping, and say whether it is there: proved by its guardian, and ready.
+
+    Raises `Unavailable` where another process shares its port.
+    """
     with contextlib.ExitStack() as stack:
         # Where the file ends the connection is closed, which is all that the guardian needs to know.
-        yield not untrue(record) and _is_ready(record, stack)
+        is_there = not untrue(record) and _is_ready(record, stack)
+        if is_there:
+            require_alone(record.host, record.port, record.pid)
+        yield is_there
 
 
 def _is_ready(record: ServerRecord, stack: contextlib.ExitStack) -> bool:

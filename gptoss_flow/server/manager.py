@@ -21,6 +21,7 @@ from gptoss_flow.server.alive import HEALTH_TIMEOUT_S, STRIKES, Pulse, hangs, he
 from gptoss_flow.server.causes import Cause, Death, classify
 from gptoss_flow.server.external import ExternalServer
 from gptoss_flow.server.identity import NotOurs
+from gptoss_flow.server.listeners import require_alone
 from gptoss_flow.server.oom import oom_kills
 from gptoss_flow.server.probe import NoReply, is_listening
 from gptoss_flow.server.process import Gone, first_done
@@ -83,14 +84,21 @@ class ManagedServer:
     # --- what its users call ---
 
     async def ensure_ready(self) -> Endpoint:
-        """Start it, or attach to it, or find it alive; many callers share one start. Raises `Unavailable`."""
+        """Start it, or attach to it, or find it alive; many callers share one start. Raises `Unavailable`.
+
+        So it does while another process shares its port, however long ago it was proved.
+        """
         while self._life is not None and not self._life.done() and (self._order.done() or self._died.done()):
             await asyncio.wait({self._life})  # this life is over, though its task has yet to end
         if self._life is None or self._life.done():
             loop = asyncio.get_running_loop()
             self._ready, self._order, self._died = loop.create_future(), loop.create_future(), loop.create_future()
             self._life = asyncio.create_task(self._live())
-        return await asyncio.shield(self._ready)
+        endpoint = await asyncio.shield(self._ready)
+        if self._obtained is not None:
+            record = self._obtained.record
+            require_alone(record.host, record.port, record.pid)
+        return endpoint
 
     async def release(self) -> None:
         """This user is done: the server stops, or stays for others or as its profile says."""

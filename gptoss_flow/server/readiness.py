@@ -12,6 +12,7 @@ from gptoss_flow.events import Json
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.ports import Clock
 from gptoss_flow.server.identity import Expected, prove
+from gptoss_flow.server.listeners import require_alone
 from gptoss_flow.server.probe import NoReply, ask
 from gptoss_flow.server.process import Gone, first_done
 from gptoss_flow.server.starter import Obtained
@@ -67,6 +68,8 @@ async def _become_ready(
     leads = not lease.ready.done()
     if leads:
         await _healthy(url, clock, on_loading)
+    record = obtained.record
+    require_alone(record.host, record.port, record.pid)  # before a stranger is told the key
     found = await asyncio.to_thread(prove, url, key, expected(profile, obtained.record.model_path))
     if leads or (profile.warmup.force and lease.kept.users == 1):
         nonce = obtained.record.nonce

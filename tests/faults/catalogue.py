@@ -41,7 +41,11 @@ ROWS: dict[str, Row] = {
         "port-stolen",
         _MANAGER + "a_port_that_is_stolen_before_the_server_takes_it_is_replaced",
     ),
-    "A04": _row("a stranger shares the port", "shared-port"),
+    "A04": _row(
+        "a stranger shares the port",
+        "shared-port",
+        "server/test_listeners.py::test_a_stranger_that_came_after_the_proof_gets_no_request",
+    ),
     "A05": _row("a stranger's /health says 200", "foreign-health"),
     "A06": _row("another llama-server on the port", "foreign-model"),
     "A07": _row("a stale record", "stale-record"),

@@ -136,7 +136,7 @@ def shared_port(stage: Stage) -> Figure:
                 if not before:
                     await stranger.start()
                 client = Client(endpoint, clock=PatientClock())
-                texts = [await answer(client) for _ in range(12)]
+                texts = [await answer(client) for _ in range(12) if await server.ensure_ready()]
                 await client.aclose()
             except FlowError:
                 texts = []
