@@ -26,7 +26,7 @@ from gptoss_flow.ports import (
     continued,
 )
 from gptoss_flow.prompt import harmony
-from gptoss_flow.prompt.served import characters
+from gptoss_flow.prompt.characters import characters
 from gptoss_flow.record.differences import excerpt, first_token_apart, messages_apart
 from gptoss_flow.record.tape import Asked, Called, Tape
 from gptoss_flow.run.known import Key, Reused
@@ -164,7 +164,7 @@ class _ReplayedModel:
             return apart[0]
         if prompt.mode == "harmony" and prompt.tokens:
             loaded = await asyncio.wrap_future(harmony.preload())
-            tokens = loaded.render(request.messages, reasoning=request.reasoning, date=request.date)
+            tokens = loaded.render(request)
             return first_token_apart(tokens, prompt.tokens)
         return ""
 

@@ -175,7 +175,7 @@ def _shown(request: PromptRequest, speaks_harmony: bool) -> ShownPrompt:
         return ShownPrompt(request.step, mode, "".join(message.content for message in request.messages), True)
     if mode == "harmony":
         encoding = harmony.preload().result()
-        tokens = encoding.render(request.messages, reasoning=request.reasoning, date=request.date)
+        tokens = encoding.render(request)
         return ShownPrompt(request.step, mode, encoding.text(tokens), True)
     said = "\n\n".join(f"{message.role}:\n{message.content}" for message in request.messages)
     return ShownPrompt(request.step, mode, said, False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from gptoss_flow.ports import Chunk, FinalChunk
+from gptoss_flow.ports import Chunk, FinalChunk, ToolCall, ToolSpec
 from gptoss_flow.prompt.harmony_stream import HarmonyStream
+from gptoss_flow.prompt.harmony_tools import called
 from gptoss_flow.prompt.parsed import Parsed, Piece
+from gptoss_flow.prompt.tool_names import ToolNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class Answer:
     reasoning: str = ""
     reasoning_tokens: int = 0
     fault: str = ""
+    calls: tuple[ToolCall, ...] = ()
 
 
 class PlainAnswer:
@@ -41,10 +44,15 @@ class PlainAnswer:
 
 
 class HarmonyAnswer:
-    """Harmony: the ids are parsed, the server's text is not looked at."""
+    """Harmony: the ids are parsed, the server's text is not looked at.
 
-    def __init__(self, spell: Callable[[int], bytes]) -> None:
+    `first_call` is the number that the first call gets in its conversation.
+    """
+
+    def __init__(self, spell: Callable[[int], bytes], tools: Sequence[ToolSpec] = (), first_call: int = 0) -> None:
         self._stream = HarmonyStream(spell)
+        self._tools = tools
+        self._first_call = first_call
 
     def take(self, chunk: Chunk) -> Iterable[Piece]:
         return [piece for token in chunk.tokens for piece in self._stream.feed(token)]
@@ -54,17 +62,30 @@ class HarmonyAnswer:
         if final.stop_type == "word":
             # The server's text ends before the stop text; its ids do not.
             parsed = parsed.without(final.stopping_word)
-        return Answer(
-            parsed.text("final"), parsed.text("analysis"), parsed.tokens("analysis"), _fault(parsed, final)
+        fault = _fault(parsed, final, self._tools)
+        calls = () if fault else self._calls(parsed)
+        said = parsed.text("final")
+        if calls and not said:
+            said = parsed.text("commentary")  # what it says before it calls, for the user
+        return Answer(said, parsed.text("analysis"), parsed.tokens("analysis"), fault, calls)
+
+    def _calls(self, parsed: Parsed) -> tuple[ToolCall, ...]:
+        names = ToolNames(self._tools)
+        return tuple(
+            ToolCall(id=f"call_{i}", name=called(message.recipient or "", names), arguments=message.text)
+            for i, message in enumerate(parsed.calls, self._first_call)
         )
 
 
-def _fault(parsed: Parsed, final: FinalChunk) -> str:
+def _fault(parsed: Parsed, final: FinalChunk, tools: Sequence[ToolSpec]) -> str:
+    why = f" ({', '.join(parsed.defects)})" if parsed.defects else ""
+    if parsed.calls and tools:
+        unreadable = [m for m in parsed.calls if not m.is_readable_call]
+        return f"the model's call of {unreadable[0].recipient} cannot be read{why}" if unreadable else ""
     if parsed.answered:
         return ""
     if parsed.calls:
         return f"the model called {parsed.calls[0].recipient}, a tool that this step does not give it"
     if final.stop_type == "word":
         return f"the stop text {final.stopping_word!r} ended the answer before its final message began"
-    why = f" ({', '.join(parsed.defects)})" if parsed.defects else ""
     return f"the model ended its turn without a final message{why}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
 from typing import Literal
 
 from gptoss_flow import metrics
@@ -20,7 +19,8 @@ from gptoss_flow.ports import (
     UnreadableAnswer,
     continued,
 )
-from gptoss_flow.prompt.served import DEFAULT_MAX_TOKENS, characters
+from gptoss_flow.prompt.characters import sayable
+from gptoss_flow.prompt.served import DEFAULT_MAX_TOKENS
 
 NO_TOKENS = "needs llama.cpp's own server (api: llama.cpp in the profile)"
 
@@ -34,6 +34,7 @@ class ApiModel:
 
     async def render(self, request: PromptRequest) -> RenderedPrompt:
         """Raises `StepError` ("model", not retryable) for what cannot be asked this way."""
+        request = sayable(request)
         mode: Literal["raw", "chat"] = "raw" if request.mode == "raw" else "chat"
         if request.mode == "harmony":
             _refuse("mode harmony", "write `mode: auto`, which leaves the template to the server")
@@ -44,7 +45,7 @@ class ApiModel:
         params = {"max_tokens": DEFAULT_MAX_TOKENS, **self._endpoint.request, **request.params}
         return RenderedPrompt(
             mode=mode,
-            messages=tuple(replace(each, content=characters(each.content)) for each in request.messages),
+            messages=request.messages,
             tokens=(),
             params=params,
             step=request.step,

@@ -1,32 +1,26 @@
 """Messages to Harmony's tokens, by openai-harmony: content is encoded with no control token allowed.
 
-What a flow calls `system` is, in Harmony's words, the developer's instructions: Harmony's own system message
-holds the identity, the knowledge cut-off, the run's date, the reasoning effort and the channels.
+Which messages a conversation comes to is decided in `harmony_turns`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from itertools import groupby, pairwise
-from typing import Literal
 
 import openai_harmony as oh
 
 from gptoss_flow.errors import Problem, Unavailable
-from gptoss_flow.ports import Message
+from gptoss_flow.ports import Message, PromptRequest
 from gptoss_flow.prompt import vocabulary
+from gptoss_flow.prompt.characters import sayable, sayable_message
+from gptoss_flow.prompt.harmony_turns import messages_of, parts, turn
 
 LANDMARKS = "<|start|><|message|><|channel|><|return|>"
 LANDMARK_IDS = [200006, 200008, 200005, 200002]
 """What `LANDMARKS` becomes, control tokens parsed, in Harmony's vocabulary and in no other."""
-
-# One run of letters, spaces or signs is one piece for the byte-pair encoder, whose time grows with the square
-# of its length and which holds up every other thread meanwhile: such runs are encoded in parts.
-_LONG_RUN = re.compile(r"[^\W\d_]{2048}|\s{2048}|[^\w\s]{2048}")
 
 
 class Harmony:
@@ -35,24 +29,33 @@ class Harmony:
     def __init__(self, encoding: oh.HarmonyEncoding) -> None:
         self._encoding = encoding
 
-    def render(
-        self, messages: Sequence[Message], *, reasoning: Literal["low", "medium", "high"] | None, date: str
-    ) -> list[int]:
-        """Token ids of a conversation, ending with `<|start|>assistant`.
+    def render(self, request: PromptRequest) -> list[int]:
+        """Token ids of a conversation, ending with `<|start|>assistant`. Raises `StepError("model", …)`.
 
-        `date` is YYYY-MM-DD, or empty to say none; the reasoning effort is medium where it is None.
+        No date is said where it is empty; the reasoning effort is medium where it is None.
         """
-        system = oh.SystemContent.new().with_reasoning_effort(oh.ReasoningEffort((reasoning or "medium").title()))
-        if date:
-            system = system.with_conversation_start_date(date)
-        opening = oh.Message.from_role_and_content(oh.Role.SYSTEM, system)
-        conversation = oh.Conversation.from_messages([opening, *_turns(messages)])
-        tokens: list[int] = self._encoding.render_conversation_for_completion(conversation, oh.Role.ASSISTANT)
+        conversation = oh.Conversation.from_messages(messages_of(sayable(request)))
+        # What was thought in earlier turns is left out already: openai-harmony looks no further than the first.
+        config = oh.RenderConversationConfig(auto_drop_analysis=False)
+        tokens: list[int] = self._encoding.render_conversation_for_completion(
+            conversation, oh.Role.ASSISTANT, config
+        )
+        return tokens
+
+    def turns(self, messages: Iterable[Message]) -> list[int]:
+        """Token ids of turns by themselves, analysis and all. Raises `StepError("model", …)`."""
+        said = [each for m in messages for each in turn(sayable_message(m), keep_analysis=True)]
+        return [token for each in said for token in self._encoding.render(each)]
+
+    def opening(self) -> list[int]:
+        """The ids of `<|start|>assistant`, with which every prompt ends."""
+        nothing = oh.Conversation.from_messages([])
+        tokens: list[int] = self._encoding.render_conversation_for_completion(nothing, oh.Role.ASSISTANT)
         return tokens
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, none of them a control token."""
-        return [t for part in _parts(text) for t in self._encoding.encode(part, disallowed_special=())]
+        return [t for part in parts(text) for t in self._encoding.encode(part, disallowed_special=())]
 
     def spell(self, token: int) -> bytes:
         """The bytes of an id below `vocabulary.FIRST_CONTROL`; they may be no whole character."""
@@ -63,29 +66,6 @@ class Harmony:
         """What these ids spell, control tokens among them."""
         said: str = self._encoding.decode(list(tokens))
         return said
-
-
-def _turns(messages: Sequence[Message]) -> Iterator[oh.Message]:
-    """System and developer messages that follow one another become one developer message."""
-    for instructions, group in groupby(messages, lambda m: m.role in ("system", "developer")):
-        if instructions:
-            first, *rest = _parts("\n\n".join(m.content for m in group))
-            contents = [oh.DeveloperContent.new().with_instructions(first), *map(_text, rest)]
-            yield oh.Message.from_role_and_contents(oh.Role.DEVELOPER, contents)
-            continue
-        for message in group:
-            turn = oh.Message.from_role_and_contents(oh.Role(message.role), [*map(_text, _parts(message.content))])
-            yield turn.with_channel("final") if message.role == "assistant" else turn
-
-
-def _text(part: str) -> oh.TextContent:
-    return oh.TextContent(text=part)
-
-
-def _parts(text: str) -> list[str]:
-    """`text` in parts that are each quick to encode: itself, unless it has a run of 2,048 of one sort."""
-    cuts = [0, *(match.end() for match in _LONG_RUN.finditer(text)), len(text)]
-    return [text[a:b] for a, b in pairwise(cuts) if a < b] or [""]
 
 
 _lock = threading.Lock()

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Literal
 
 from gptoss_flow.events import Channel
+from gptoss_flow.prompt.harmony_tools import is_built_in
 from gptoss_flow.prompt.parsed import End, Parsed, ParsedMessage, Piece
 from gptoss_flow.prompt.vocabulary import FIRST_CONTROL
 
@@ -32,23 +33,33 @@ class Control(IntEnum):
     CALL = 200012
 
 
-_ENDS: dict[int, End] = {
+ENDS: dict[int, End] = {
     Control.END: "end",
     Control.RETURN: "return",
     Control.CALL: "call",
     Control.ENDOFTEXT: "return",  # under a grammar the server may close with any end token
 }
+_NO_TOOLS = ("assistant", "user", "all")
+"""Recipients that say nothing: what is for them is for whoever reads the channel."""
 _CHANNELS: dict[str, Channel] = {"analysis": "analysis", "commentary": "commentary", "final": "final"}
 
 _NAME = r"[A-Za-z0-9_.-]{1,64}"
 _ROLE = re.compile(rf"({_NAME}?)(analysis|commentary|final)?(?![A-Za-z0-9_.-])")
 _KNOWN_ROLE = re.compile(r"assistant|user|system|developer|tool|python|(functions|browser)\..+")
 _CHANNEL = re.compile(r"\s*(analysis|commentary|final|\S*)\s?")
-_RECIPIENT = re.compile(rf"\s*to=({_NAME})(?!\S)")
-_RECIPIENT_BEGUN = re.compile(r"\s*(t(o(=\S{0,64}(\s+\S{0,64})?)?)?)?")
+_RECIPIENT = re.compile(rf"\s*to=((?:functions\.)?{_NAME})(?!\S)")
+_RECIPIENT_BEGUN = re.compile(r"\s*(t(o(=\S{0,74}(\s+\S{0,64})?)?)?)?")
 _TYPE = re.compile(rf"\s*({_NAME})\s*")
 _LONGEST_HEADER = 256
 """Bytes; what goes on longer without `<|message|>` is no header."""
+
+
+def parse(spell: Callable[[int], bytes], tokens: Iterable[int]) -> Parsed:
+    """A whole answer at once."""
+    stream = HarmonyStream(spell)
+    for token in tokens:
+        stream.feed(token)
+    return stream.finish()
 
 
 class HarmonyStream:
@@ -81,8 +92,8 @@ class HarmonyStream:
     # --- control tokens ------------------------------------------------------------------------------------
 
     def _control(self, token: int) -> list[Piece]:
-        if token in _ENDS:
-            return self._close(_ENDS[token])
+        if token in ENDS:
+            return self._close(ENDS[token])
         match token:
             case Control.START:
                 if self._state == "header":
@@ -196,6 +207,11 @@ class HarmonyStream:
             self._content_type, unread = match[1], ""  # older answers say `json` without <|constrain|>
         if self._role != "assistant":
             self._defect("a message of another role")
+        if self._recipient in _NO_TOOLS:
+            self._defect(f"a message to {self._recipient}")
+            self._recipient = None
+        elif self._recipient is not None and self._channel == "analysis" and not is_built_in(self._recipient):
+            self._note("a call on the analysis channel")
         self._state = "content"
         if not unread.strip():
             return []
@@ -257,6 +273,10 @@ class HarmonyStream:
 
     def _defect(self, what: str) -> None:
         self._sound = False
+        self._note(what)
+
+    def _note(self, what: str) -> None:
+        """Something that is not as it should be, but leaves no doubt of what was meant."""
         self._defects[what] = None
 
 

@@ -35,6 +35,11 @@ class ParsedMessage:
     sound: bool
     """Whether the message followed the grammar to its end."""
 
+    @property
+    def is_readable_call(self) -> bool:
+        """Whether it leaves no doubt which tool is to be called with what."""
+        return self.sound and self.recipient is not None and bool(self.ended_by) and self.channel != "final"
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:

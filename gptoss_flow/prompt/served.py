@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from itertools import takewhile
 from typing import Literal, assert_never
 
@@ -27,7 +26,9 @@ from gptoss_flow.ports import (
 )
 from gptoss_flow.prompt import harmony
 from gptoss_flow.prompt.answer import HarmonyAnswer, PlainAnswer
+from gptoss_flow.prompt.characters import characters, sayable
 from gptoss_flow.prompt.chat import ChatTemplate
+from gptoss_flow.prompt.harmony_extend import gone_on
 from gptoss_flow.prompt.raw import Tokenizer
 
 DEFAULT_MAX_TOKENS = 512
@@ -48,14 +49,18 @@ class ServedModel:
 
     async def render(self, request: PromptRequest) -> RenderedPrompt:
         """Raises `StepError`: "model", not retryable, where the mode or the length does not suit this model."""
-        messages = tuple(replace(m, content=characters(m.content)) for m in request.messages)
+        request = sayable(request)
         mode = await self._mode(request.mode)
-        tokens = await self._tokens(mode, messages, request)
+        return self._rendered(mode, await self._tokens(mode, request), request)
+
+    def _rendered(
+        self, mode: Literal["raw", "chat", "harmony"], tokens: Sequence[int], request: PromptRequest
+    ) -> RenderedPrompt:
         room = self._room(len(tokens))
         params = {"max_tokens": min(DEFAULT_MAX_TOKENS, room), **self._endpoint.request, **request.params}
         return RenderedPrompt(
             mode=mode,
-            messages=messages,
+            messages=request.messages,
             tokens=tuple(tokens),
             params=params,
             step=request.step,
@@ -64,7 +69,7 @@ class ServedModel:
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
         """Raises `StepError` as `Completions` does, and `UnreadableAnswer`."""
-        answer = HarmonyAnswer((await self._harmony()).spell) if prompt.mode == "harmony" else PlainAnswer()
+        answer = await self._reader(prompt)
         tokens: list[int] = []
         arrivals: list[metrics.Arrival] = []
         first_final: float | None = None
@@ -85,6 +90,7 @@ class ServedModel:
         generation = Generation(
             text=came.text,
             reasoning=came.reasoning,
+            calls=came.calls,
             tokens=tuple(tokens),
             finish_reason="length" if cut else "stop",
             usage=metrics.usage(
@@ -107,7 +113,10 @@ class ServedModel:
         return generation
 
     async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
-        return await self.render(continued(prompt, answer, turns))
+        request = sayable(continued(prompt, answer, turns))
+        if prompt.mode != "harmony" or not answer.calls:
+            return await self.render(request)
+        return self._rendered("harmony", gone_on(await self._harmony(), prompt, answer, turns), request)
 
     async def count_tokens(self, text: str) -> int:
         return len(await self._tokenizer.piece(characters(text), special=False, first=True))
@@ -156,22 +165,27 @@ class ServedModel:
             raise StepError("model", f"{said} or take a gpt-oss model", retryable=False)
         return "harmony" if self._speaks_harmony else "chat"
 
-    async def _tokens(
-        self, mode: Literal["raw", "chat", "harmony"], messages: tuple[Message, ...], request: PromptRequest
-    ) -> list[int]:
+    async def _tokens(self, mode: Literal["raw", "chat", "harmony"], request: PromptRequest) -> list[int]:
         match mode:
             case "raw":
-                text = "".join(m.content for m in messages)
+                text = "".join(m.content for m in request.messages)
                 return await self._tokenizer.prompt(text, special=request.special)
             case "chat":
                 # In turn, so that parallel steps share what the first one learns of the template.
                 async with self._learning:
-                    return await self._template.prompt(messages)
+                    return await self._template.prompt(request.messages)
             case "harmony":
-                loaded = await self._harmony()
-                return loaded.render(messages, reasoning=request.reasoning, date=request.date)
+                return (await self._harmony()).render(request)
             case _:
                 assert_never(mode)
+
+    async def _reader(self, prompt: RenderedPrompt) -> HarmonyAnswer | PlainAnswer:
+        if prompt.mode != "harmony":
+            return PlainAnswer()
+        request = prompt.request
+        tools = request.tools if request and request.tool_choice != "none" else ()
+        called = sum(len(m.tool_calls) for m in prompt.messages)
+        return HarmonyAnswer((await self._harmony()).spell, tools, called)
 
     async def _harmony(self) -> harmony.Harmony:
         try:
@@ -200,12 +214,3 @@ async def _closed_at_once(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIt
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
-
-
-def characters(text: str) -> str:
-    """The text with lone surrogates, which no encoding can say, replaced by U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

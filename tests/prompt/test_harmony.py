@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from typing import Any
 
 import openai_harmony as oh
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gptoss_flow.errors import Unavailable
-from gptoss_flow.ports import Message
+from gptoss_flow.ports import Message, PromptRequest
 from gptoss_flow.prompt import harmony as module
 from gptoss_flow.prompt import vocabulary
 from gptoss_flow.prompt.harmony import LANDMARK_IDS, LANDMARKS, Harmony
@@ -27,9 +28,13 @@ def encoding(harmony: Harmony) -> oh.HarmonyEncoding:
     return harmony._encoding
 
 
+def asked(*messages: Message, **more: Any) -> PromptRequest:
+    return PromptRequest(mode="harmony", messages=messages, **more)
+
+
 def contents_between(harmony: Harmony, message: Message) -> list[int]:
     """The ids of one message's content, as they stand in the rendered prompt."""
-    rendered = harmony.render([message], reasoning=None, date="")
+    rendered = harmony.render(asked(message))
     second = rendered.index(200006, 1)
     begin = rendered.index(200008, second) + 1
     assert rendered[-3] == 200007
@@ -95,15 +100,13 @@ def test_the_render_is_openai_harmonys_own(encoding: oh.HarmonyEncoding, case: s
         oh.Conversation.from_messages(theirs), oh.Role.ASSISTANT
     )
     messages = [Message(role, text) for role, text in GOLDEN[case]]  # type: ignore[arg-type]
-    assert Harmony(encoding).render(messages, reasoning=reasoning, date="2026-01-31") == expected  # type: ignore[arg-type]
+    assert Harmony(encoding).render(asked(*messages, reasoning=reasoning, date="2026-01-31")) == expected
 
 
 def test_system_and_developer_texts_are_one_developer_message(
     harmony: Harmony, encoding: oh.HarmonyEncoding
 ) -> None:
-    ids = harmony.render(
-        [Message("system", "one"), Message("developer", "two"), Message("user", "hi")], reasoning=None, date=""
-    )
+    ids = harmony.render(asked(Message("system", "one"), Message("developer", "two"), Message("user", "hi")))
     text = encoding.decode(ids)
     assert "<|start|>developer<|message|># Instructions\n\none\n\ntwo<|end|><|start|>user<|message|>hi" in text
     assert text.endswith("<|end|><|start|>assistant")

@@ -100,7 +100,8 @@ def test_our_render_is_what_the_servers_own_tokenizer_makes_of_it(
         Message("system", "Be short."),
         Message("user", "What is 12345 + 1?\n\tdef f(): pass  # 日本語 🙂"),
     ]
-    ours = harmony.render(messages, reasoning="high", date="2026-01-31")
+    request = PromptRequest(mode="harmony", messages=tuple(messages), reasoning="high", date="2026-01-31")
+    ours = harmony.render(request)
     text = harmony._encoding.decode(ours)
 
     async def theirs(model: ServedModel, client: Client) -> list[int]:

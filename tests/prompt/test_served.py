@@ -42,9 +42,10 @@ def harmony_chunks(harmony: Harmony, text: str, **end: Any) -> list[Chunk]:
 
 
 def test_auto_is_harmony_where_the_vocabulary_is(harmony: Harmony) -> None:
-    prompt = render(FakeCompletions(harmony=True), ask(date="2026-01-31", reasoning="high", step="s"))
+    request = ask(date="2026-01-31", reasoning="high", step="s")
+    prompt = render(FakeCompletions(harmony=True), request)
     assert prompt.mode == "harmony"
-    assert list(prompt.tokens) == harmony.render([Message("user", "hi")], reasoning="high", date="2026-01-31")
+    assert list(prompt.tokens) == harmony.render(request)
     assert prompt.step == "s"
 
 

@@ -1,0 +1,55 @@
+"""Texts as any encoding can say them: without lone surrogates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from gptoss_flow.ports import Message, PromptRequest, ToolCall, ToolSpec
+
+
+def characters(text: str) -> str:
+    """The text with lone surrogates, which no encoding can say, replaced by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def sayable(request: PromptRequest) -> PromptRequest:
+    """The request with `characters` only, in all that becomes part of a prompt."""
+    return replace(
+        request,
+        messages=tuple(map(sayable_message, request.messages)),
+        tools=tuple(map(_tool, request.tools)),
+        schema=_json(request.schema),
+    )
+
+
+def sayable_message(message: Message) -> Message:
+    return replace(
+        message,
+        content=characters(message.content),
+        reasoning=characters(message.reasoning),
+        tool_calls=tuple(map(_call, message.tool_calls)),
+    )
+
+
+def _call(call: ToolCall) -> ToolCall:
+    return replace(call, arguments=characters(call.arguments))
+
+
+def _tool(tool: ToolSpec) -> ToolSpec:
+    return replace(tool, description=characters(tool.description), parameters=_json(tool.parameters))
+
+
+def _json(value: Any) -> Any:
+    match value:
+        case str():
+            return characters(value)
+        case dict():
+            return {characters(key): _json(each) for key, each in value.items()}
+        case list():
+            return [_json(each) for each in value]
+    return value
