@@ -26,6 +26,7 @@ from gptoss_flow.record.redact import Redactor
 from gptoss_flow.record.rlog import Rlog
 from gptoss_flow.record.state import RunState
 from gptoss_flow.record.stream_mask import EventRedactor
+from gptoss_flow.run.budget import Spent
 from gptoss_flow.run.clock import SystemClock
 from gptoss_flow.run.ends import RunResult
 from gptoss_flow.run.executor import Executor
@@ -177,6 +178,7 @@ async def run_flow(
             known=known(run["id"], redactor, journal.emit) if known else NOTHING_KNOWN,
             select=select,
             environ=os.environ,
+            spent=Spent.of(resume.state) if resume else None,
         )
         with _signals(executor, journal), _syncing(events_file):
             said = {

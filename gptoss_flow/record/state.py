@@ -116,6 +116,9 @@ class RunState:
     """Steps by id in plan order, then those that only the events name. Items are in their step."""
     servers: dict[str, ServerView] = field(default_factory=dict)
     tokens: Tokens = field(default_factory=Tokens)
+    tool_calls: int = 0
+    ran_s: float = 0.0
+    """How long the run went on, all its lives together without the time between them."""
     warnings: list[Warned] = field(default_factory=list)
 
     @property
@@ -129,6 +132,8 @@ class RunState:
             return
         if self.first_at is None:
             self.first_at = stamped.time
+        elif self.last_at is not None and not isinstance(event, RunResumed):
+            self.ran_s += max(0.0, stamped.time - self.last_at)
         self.last_at = stamped.time
         match event:
             case RunStarted():
@@ -159,6 +164,7 @@ class RunState:
                 self.tokens.add(event.usage)
             case ToolStarted():
                 self.step(event.step).tool_calls += 1
+                self.tool_calls += 1
             case ToolFinished() | TextCut():
                 pass
             case StepRetried():

@@ -36,7 +36,7 @@ from gptoss_flow.plan.decisions import (
 from gptoss_flow.plan.frontier import Frontier
 from gptoss_flow.plan.plan import Node, Plan, unit_id
 from gptoss_flow.ports import Clock, Emit, Models, Tool, ToolContext
-from gptoss_flow.run.budget import Budget, refused
+from gptoss_flow.run.budget import Budget, Spent, refused
 from gptoss_flow.run.context import Scope, World, error_value, judge
 from gptoss_flow.run.ends import RunResult, last_event, result_of, status_of
 from gptoss_flow.run.group import End, Fallen, Group, inner_group
@@ -71,10 +71,11 @@ class Executor:
         known: Known = NOTHING_KNOWN,
         select: Collection[str] | None = None,
         environ: Mapping[str, str] | None = None,
+        spent: Spent | None = None,
     ) -> None:
         """Only the steps of `select` run. `environ` is what flows inside steps may read of the environment.
 
-        `date`: YYYY-MM-DD, that of a run that is resumed.
+        `date`, YYYY-MM-DD, and what was `spent`: of a run that is resumed.
         """
         self._plan = plan
         self._record = emit
@@ -96,7 +97,7 @@ class Executor:
             select=select,
         )
         self._cores = cores
-        self._budget = Budget(plan.limits)
+        self._budget = Budget(plan.limits, spent or Spent())
         self._tasks = Tasks(lambda task: self._inbox.put_nowait(partial(self._settle, task)))
         self._keys: dict[Unit, Key] = {}
         self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
@@ -151,8 +152,11 @@ class Executor:
     # --- the loop ---------------------------------------------------------------------------------------------
 
     async def _walk(self) -> None:
-        if self._plan.limits.time_s is not None:
-            self._tasks.start_timer(self._run_out(self._plan.limits.time_s))
+        if (exceeded := self._budget.spent_before()) is not None:
+            self._reached(exceeded)
+            return
+        if (left_s := self._budget.time_left_s) is not None:
+            self._tasks.start_timer(self._run_out(left_s))
         slots = await self._prepared()
         if slots is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -572,6 +573,24 @@ def test_a_record_that_cannot_be_read_is_none_to_take_from(runs: Runs) -> None:
     (runs.folder / ".gptoss-flow" / "runs" / "x").mkdir()
     done = runs.run("--from", "sum", "--against", "2001")
     assert (done.code, 'no run "2001"' in done.err) == (7, True)
+
+
+def test_limits_hold_for_all_lives_of_a_run_together(runs: Runs) -> None:
+    runs.write("flow.yaml", "version: 1\nlimits: {tool_calls: 3, tokens: 9999}\nsteps:\n"
+        "  p: {prompt: {user: hi}}\n"
+        "  each: {foreach: [1, 2, 3], max_parallel: 1, tool: list_files, with: {pattern: 'x*'}}\n")  # fmt: skip
+    tokens = json.loads(runs.run().out)["tokens"]
+    runs.cut(of_type("tool_started", "each[1]"))
+    done = runs.do("resume", "--json")
+    assert done.code == 4 and "call tools 3 times and step each[2] wants more" in done.err
+    assert json.loads(done.out)["tokens"] == tokens
+    runs.change("flow.yaml", "tool_calls: 3, tokens: 9999", "tokens: 1")
+    done = runs.do("resume", "--json")
+    assert done.code == 4 and "limits.tokens: the run may use 1 tokens and has used" in done.err
+    runs.change("flow.yaml", "tokens: 1", "tool_calls: 9")
+    assert runs.do("resume", "--json").code == 0
+    finished = runs.events()[-1]
+    assert isinstance(finished, RunFinished) and finished.tokens == tokens
 
 
 def test_a_part_of_a_run_is_resumed_as_that_part(runs: Runs) -> None:

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from gptoss_flow.events import (
     Event,
     RunFinished,
+    RunResumed,
     ServerChanged,
     StepFinished,
     StepRetried,
     StepStarted,
     TokensArrived,
+    ToolStarted,
     Warned,
 )
 from gptoss_flow.record.codec import decode, encode
@@ -193,3 +195,23 @@ def test_a_record_cannot_claim_items_that_it_does_not_tell_of() -> None:
 def test_a_name_full_of_brackets_is_just_a_name() -> None:
     for name in ("a" + "[0]" * 100_000, f"a[{'9' * 5000}]"):
         assert [*fold(stamp([StepStarted(step=name, kind="set")])).steps] == [name]
+
+
+def test_the_time_between_two_lives_is_not_time_that_the_run_took() -> None:
+    first = stamp(
+        [
+            run_started(),
+            StepStarted(step="a", kind="set"),
+            ToolStarted(step="a", call_id="1", tool="t", arguments={}),
+        ],
+        apart_s=2,
+    )
+    resumed = RunResumed(version="0", resumed_at="2026-01-01T01:00:00Z")
+    second = stamp(
+        [resumed, ToolStarted(step="a", call_id="2", tool="t", arguments={}), Warned(message="x")],
+        START + 3600,
+        0.5,
+    )
+    state = fold([*first, *second])
+    assert (state.ran_s, state.tool_calls) == (4 + 1, 2)
+    assert fold(stamp([run_started(), Warned(message="the clock was set back")], apart_s=-5)).ran_s == 0

@@ -11,7 +11,8 @@ import pytest
 from gptoss_flow.errors import ExitCode
 from gptoss_flow.events import FellBack, Outcome, RunFinished, StepFinished, StepStarted, ToolStarted
 from gptoss_flow.plan.plan import Node
-from gptoss_flow.record.state import fold, summary
+from gptoss_flow.record.state import Tokens, fold, summary
+from gptoss_flow.run.budget import Spent
 from gptoss_flow.run.known import Key, Reused
 from tests.run.running import STEPS, Run, interrupt_at
 
@@ -333,6 +334,28 @@ def test_the_tool_call_that_would_exceed_the_limit_is_not_made() -> None:
     assert run.go().exit_code is ExitCode.LIMITED
     assert [event.step for event in run.log.of(ToolStarted)] == ["each[0]", "each[1]", "f"]
     assert run.end("f").outcome == "succeeded"
+
+
+def test_what_earlier_lives_spent_counts() -> None:
+    text = "version: 1\nlimits: {tokens: 30, tool_calls: 1, time: 1h}\nsteps:\n  a: {prompt: {user: hi}}\n"
+    tool = "  b: {needs: [a], tool: list_files, with: {pattern: 'none*'}}\n"
+    assert Run(text + tool).go().status == "succeeded"
+    for spent, said in (
+        (Spent(Tokens(20, 99, 9)), "limits.tokens: the run may use 30 tokens and has used "),
+        (Spent(tool_calls=1), "limits.tool_calls: the run may call tools 1 times and step b wants more"),
+        (Spent(time_s=3599.999), "limits.time: the run may take 3600 s and has taken 3600.0 s"),
+    ):
+        result = Run(text + tool, {"replies": [SLOW]} if spent.time_s else None, spent=spent).go()
+        assert result.status == "limited" and result.error.startswith(said)
+
+
+@pytest.mark.parametrize("spent", [Spent(Tokens(20, 99, 11)), Spent(time_s=3600.0)])
+def test_where_a_limit_was_exceeded_before_nothing_runs_again(spent: Spent) -> None:
+    text = "version: 1\nlimits: {tokens: 30, time: 1h}\nsteps:\n  a: {set: {x: 1}}\nfinally: {f: {set: {x: 1}}}\n"
+    run = Run(text, spent=spent)
+    result = run.go()
+    assert (result.status, run.ends()) == ("limited", {"a": "skipped", "f": "skipped"})
+    assert result.error.endswith("; raise the limit in the flow to go on")
 
 
 def test_fail_fast_ends_the_run_with_the_first_failure() -> None:
