@@ -64,7 +64,7 @@ class RunStarted:
     final: list[str] = field(default_factory=list)
     """The steps of `finally`."""
     given: dict[str, Json] = field(default_factory=dict)
-    """What the user gave, as resume needs it: servers, workspace, set, model, only, from, against."""
+    """What the user gave, as resume needs it: servers, workspace, set, model, only, from, record, locked …"""
     redacted: bool = False
     """Whether a secret was taken out of this record: it is not whole, and nothing may be repeated from it."""
 

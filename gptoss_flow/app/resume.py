@@ -168,7 +168,7 @@ def given_then(started: RunStarted, again: Given | None = None) -> Given:
         for name in lost
         if again is not None and name not in given and name not in faults
     ]
-    for name in ("set", "servers", "workspace", "model"):
+    for name in ("set", "servers", "workspace", "model", "record"):
         if _is_lost(started, started.given.get(name)):
             said = f"what --{name.removesuffix('s') if name == 'servers' else name} said is not on record"
             problems.append(Problem(None, f"{said}: it held a secret", "start the flow anew"))
@@ -200,6 +200,12 @@ def model_then(started: RunStarted) -> str | None:
     """The scripted model that answered, its file found from wherever the run is taken up."""
     model = started.given.get("model")
     return f"{SCRIPTED}{Path(started.cwd) / model.removeprefix(SCRIPTED)}" if isinstance(model, str) else None
+
+
+def log_then(started: RunStarted) -> Path | None:
+    """The log by date that was kept too (`--record`)."""
+    path = started.given.get("record")
+    return Path(path) if isinstance(path, str) else None
 
 
 def flow_then(started: RunStarted) -> Path:
@@ -237,6 +243,7 @@ def resumption(interrupted: Interrupted, redo: Collection[str], assume_done: Col
         event=event,
         state=interrupted.state,
         damaged_lines=interrupted.damage.count,
+        kept_log=log_then(started),
     )
 
 

@@ -22,6 +22,7 @@ from gptoss_flow.plan.plan import Plan
 from gptoss_flow.ports import Clock, Emit, Sink, ToolContext
 from gptoss_flow.record.folder import RunFolder, kept_log_path, new_run_id
 from gptoss_flow.record.journal_file import SYNC_AFTER_S, JournalFile
+from gptoss_flow.record.kept_log import KeptLog
 from gptoss_flow.record.redact import Redactor
 from gptoss_flow.record.rlog import Rlog
 from gptoss_flow.record.state import RunState
@@ -78,6 +79,8 @@ class Resumption:
     """The fold of what is on record."""
     damaged_lines: int = 0
     """What could not be read of it."""
+    kept_log: Path | None = None
+    """The log by date that it writes too."""
 
 
 MakeKnown = Callable[[str, Redactor, Emit], Known]
@@ -136,7 +139,7 @@ async def run_flow(
     `scratch`: a folder that takes the record in place of the caller's, and that nothing need outlive the run in.
     `select`: only these steps run. `said`: what the user said beside `given`, for the record.
 
-    `keep_in`: a folder that takes a log of the run too, by date.
+    `keep_in`: a folder that takes a log of the run too, by date. A run that is resumed goes on with its own.
 
     Raises `Invalid` for what was given and `RecordError` where no record can be opened; later failures are in
     the result. SIGINT, SIGTERM and SIGHUP end the run, but for the steps of `finally`; a second one skips those.
@@ -151,7 +154,10 @@ async def run_flow(
     redactor = Redactor(bound.scope.get("secrets", {}))
     folder = resume.folder if resume else RunFolder.create(record_root, run["id"])
     fold = _Fold(resume.state if resume else RunState())
-    kept = _kept_logs(keep_in, plan.name, clock.now().astimezone()) if keep_in else ()
+    log_path = resume.kept_log if resume else None
+    if keep_in is not None and resume is None:
+        log_path = kept_log_path(keep_in, plan.name, clock.now().astimezone())
+    kept = [KeptLog(log_path, folder.events_path if resume else None)] if log_path else []
     events_file = JournalFile(folder.events_path)
     sinks: list[Sink] = [events_file, Rlog(folder.rlog_path), *kept, fold, *views]
     journal = Journal(sinks, clock, first_seq=resume.first_seq if resume else 1, redact=EventRedactor(redactor))
@@ -186,6 +192,7 @@ async def run_flow(
                 "servers": dict(given.servers),
                 "workspace": _text(given.workspace),
                 "model": model,
+                "record": _text(log_path),
                 **(said or {}),
             }
             journal.emit(resume.event if resume else _run_started(bound, run, said))
@@ -212,12 +219,6 @@ def _new_run(record_root: Path, started: datetime) -> dict[str, str]:
         "dir": str(record_root / ".gptoss-flow" / "runs" / run_id),
         "started_at": started.isoformat(timespec="milliseconds"),
     }
-
-
-def _kept_logs(folder: Path, flow: str, now: datetime) -> tuple[Sink, Sink]:
-    """The readable log and the events of a run in a folder of logs, by date. Raises `RecordError`."""
-    path = kept_log_path(folder, flow, now)
-    return Rlog(path), JournalFile(path.with_suffix(".jsonl"))
 
 
 def _text(path: Path | None) -> str | None:

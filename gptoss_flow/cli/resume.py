@@ -120,6 +120,7 @@ def _go_on(
         flow_then(started),
         Path(started.cwd),
         offline=offline,
+        locked=bool(started.given.get("locked")),
         changes=changes_then(started),
         untrusted=untrusted,
         chosen=servers if isinstance(servers, dict) else (),

@@ -150,6 +150,7 @@ def command(
             "from": list(start),
             "against": against,
             "untrusted": untrusted,
+            "locked": locked,
         },
         watchers=watchers,
     )

@@ -41,6 +41,7 @@ def test_the_record_tells_the_graph_and_what_was_given_and_the_kept_log_is_the_s
     assert len(kept) == 2
     states = [fold(read_journal(path)) for path in (logs / kept[0], done.folder / "events.jsonl")]
     assert summary(states[0], None) == summary(states[1], None) == summary(done.state, None)
+    assert started.given["record"] == str(logs / kept[1])
 
 
 def test_what_is_wrong_before_a_run_leaves_no_log(tmp_path: Path) -> None:

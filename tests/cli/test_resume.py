@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from gptoss_flow.events import Json, RunFinished
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.record.folder import RunFolder
+from gptoss_flow.record.journal_file import read_journal
 from gptoss_flow.tools import TOOLS
 from tests.cli.taken_up import Runs, ended, of_type, outputs
 from tests.faults.effect import APPEND, FILE, Append
@@ -540,6 +542,34 @@ def test_items_that_had_finished_are_known_though_their_fan_out_had_begun_anew(r
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[: begun[-1] + 1]))
     runs.do("resume")
     assert runs.started() == ["check"]
+
+
+@pytest.mark.parametrize("lost", ["nothing", "lines", "files"])
+def test_the_log_that_the_run_keeps_by_date_goes_on(runs: Runs, lost: str) -> None:
+    runs.write("flow.yaml", FOUR)
+    assert runs.run("--record-dir", "logs", "-i", "ok=false").code == 5
+    events, log = sorted((runs.folder / "logs").glob("*/*"))
+    if lost == "lines":
+        events.write_bytes(b"".join(events.read_bytes().splitlines(keepends=True)[:-3]) + b'{"seq": 9')
+    elif lost == "files":
+        shutil.rmtree(events.parent)
+    runs.change("flow.yaml", "== 4 and inputs.ok", "== 4")
+    assert runs.do("resume").code == 0
+    assert sorted((runs.folder / "logs").glob("*/*")) == [events, log]
+    assert [*read_journal(events)] == [*read_journal(runs.newest / "events.jsonl")]
+    assert log.read_text().count("@resume") == 1
+    assert log.read_text().rstrip().rpartition("\n")[2].startswith("@end")
+
+
+def test_a_run_that_was_held_to_its_lock_is_held_to_it_again(runs: Runs) -> None:
+    runs.write("flow.yaml", "version: 1\nservers: {main: demo}\nsteps: {a: {prompt: {user: hi}}}\n")
+    assert runs.do("lock", "flow.yaml").code == 0
+    assert runs.run("--locked").code == 0
+    runs.cut(of_type("step_started", "a"))
+    (runs.folder / "flow.lock").unlink()
+    done = runs.do("resume")
+    assert (done.code, "there is no flow.lock" in done.err) == (2, True)
+    assert runs.do("lock", "flow.yaml").code == runs.do("resume").code == 0
 
 
 # --- a part of a flow ---------------------------------------------------------------------------------------
