@@ -115,6 +115,12 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 FlowName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 
 
+def contradiction(message: str) -> PydanticCustomError:
+    """What a model says of keys that do not go together."""
+    # The text is ours and holds no fields to fill in; braces in it must not be taken for some.
+    return PydanticCustomError("contradiction", "{message}", {"message": message})
+
+
 class Strict(BaseModel):
     """The root of every YAML model: frozen, strict types, unknown keys refused, docstrings as descriptions."""
 

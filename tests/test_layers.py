@@ -13,7 +13,19 @@ import pytest
 ROOT = Path(__file__).parent.parent / "gptoss_flow"
 
 LAYERS: list[set[str]] = [
-    {"errors", "events", "fields", "ports", "sampling", "escape", "words", "metrics", "refs", "arguments"},
+    {
+        "errors",
+        "events",
+        "fields",
+        "ports",
+        "sampling",
+        "escape",
+        "words",
+        "metrics",
+        "refs",
+        "arguments",
+        "tool_marks",
+    },
     {"steps"},
     {"lang"},
     {"plan", "record.state"},

@@ -11,15 +11,18 @@ from typing import NoReturn
 
 from gptoss_flow.app.fetch import SourceFetcher
 from gptoss_flow.app.lock import require_lock, sources_of_flow
+from gptoss_flow.app.tools import tools_of_flow
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.lang.elsewhere import Pin
-from gptoss_flow.lang.load import load_flow
+from gptoss_flow.lang.load import LoadedFlow, load_flow
 from gptoss_flow.lang.profile_places import PROJECT, search_path
 from gptoss_flow.lang.sources import Source
 from gptoss_flow.plan.compile import compile_flow
 from gptoss_flow.plan.plan import Plan
+from gptoss_flow.plan.tool_names import OwnTools
 from gptoss_flow.plan.untrusted import untrusted_problems
 from gptoss_flow.tools import TOOLS
+from gptoss_flow.tools.registry import stand_ins
 
 
 def check_flow(
@@ -44,12 +47,16 @@ def check_flow(
     sources = sources_of_flow(flow, fetch, locked=locked)
     with _without_collector():
         loaded = load_flow(flow, cwd, os.environ, sources, changes)
-        plan = compile_flow(loaded, TOOLS)
+        plan = compile_flow(loaded, TOOLS, _without_import if untrusted else tools_of_flow)
     if untrusted and (problems := untrusted_problems(plan, _profiles_of_user(cwd), chosen)):
         raise Invalid(*problems)
     if locked:
         require_lock(loaded, cwd)
     return plan
+
+
+def _without_import(loaded: LoadedFlow) -> OwnTools:
+    return stand_ins(loaded, TOOLS)
 
 
 def _profiles_of_user(cwd: Path) -> set[Path]:

@@ -13,6 +13,7 @@ import platformdirs
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow
 from gptoss_flow.app.known import Finished, finished_units
 from gptoss_flow.app.profiles import choose_model_file
+from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.events import Outcome, StepFinished
 from gptoss_flow.plan.plan import Node, Plan
@@ -29,7 +30,6 @@ from gptoss_flow.server.model import Machine
 from gptoss_flow.server.starter import result_identity, served_identity
 from gptoss_flow.testing.event_log import EventLog
 from gptoss_flow.testing.scripted_model import ScriptedModels, read_script
-from gptoss_flow.tools import TOOLS
 
 Verdict = Literal["run", "reuse", "skip"]
 WOULD_RUN = "would run"
@@ -115,7 +115,8 @@ async def explain(bound: BoundFlow, recorded: RunState, run_id: str) -> list[Exp
         bound.plan,
         scope=bound.scope,
         models=_NoModels(await _identities(bound, str(script) if script else None)),
-        tools=TOOLS,
+        tools=FlowTools().of(bound.plan),
+        inner_tools=FlowTools().of,
         tool_context=ToolContext(workspace=bound.workspace, readable=bound.readable),
         emit=journal.emit,
         clock=clock,

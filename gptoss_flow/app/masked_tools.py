@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
@@ -26,6 +26,6 @@ class MaskedTool:
             raise
 
 
-def masked_tools(tools: Mapping[str, Tool], redactor: Redactor) -> Mapping[str, Tool]:
-    """The tools of a run; themselves where the run has no secrets."""
-    return {name: MaskedTool(tool, redactor) for name, tool in tools.items()} if redactor.spellings else tools
+def masking(redactor: Redactor) -> Callable[[Tool], Tool] | None:
+    """How the tools of a run are wrapped; not at all where it has no secrets."""
+    return (lambda tool: MaskedTool(tool, redactor)) if redactor.spellings else None

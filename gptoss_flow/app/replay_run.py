@@ -13,11 +13,12 @@ from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.replay import Replayed, ReplayedModels, ReplayedTool, Taken
 from gptoss_flow.app.resume import changes_then, flow_then, given_then, selected_then
+from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.app.verify import VerifiedModels
 from gptoss_flow.errors import ExitCode, Mismatch, Problem, RecordError
 from gptoss_flow.events import Json, RunStarted
 from gptoss_flow.fields import json_text
-from gptoss_flow.ports import Clock, Emit, Models, Sink, Tool, ToolContext
+from gptoss_flow.ports import Clock, Emit, Models, Sink, ToolContext
 from gptoss_flow.record.differences import excerpt, first_apart
 from gptoss_flow.record.folder import EVENTS
 from gptoss_flow.record.journal_file import read_journal
@@ -30,7 +31,6 @@ from gptoss_flow.run.ends import RunResult
 from gptoss_flow.run.executor import Executor
 from gptoss_flow.run.journal import Journal
 from gptoss_flow.testing.scripted_model import ScriptedModels, read_script
-from gptoss_flow.tools import TOOLS
 
 How = Literal["strict", "lenient", "verify"]
 """strict: no server, every request must be as recorded. lenient: what is not on record is asked of a live server.
@@ -77,7 +77,8 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
         bound.plan,
         scope=bound.scope,
         models=models,
-        tools=tools,
+        tools=tools.of(bound.plan),
+        inner_tools=tools.of,
         tool_context=ToolContext(workspace=bound.workspace, readable=bound.readable),
         emit=journal.emit,
         clock=clock,
@@ -117,14 +118,14 @@ def _live(started: RunStarted, bound: BoundFlow, emit: Emit, clock: Clock, offli
 
 def _adapters(
     how: How, tape: Tape, redactor: Redactor, bound: BoundFlow, started: RunStarted, live: Models | None
-) -> tuple[Models, Mapping[str, Tool]]:
+) -> tuple[Models, FlowTools]:
     def defaults(server: str) -> list[Mapping[str, Json]]:
         if started.given.get("model"):
             return [{}]  # a script has no profile
         return [each.profile.request_params() for each in bound.profiles[server].alternatives]
 
     replayed = Replayed(tape=tape, clean=redactor.value, defaults=defaults, live=live)
-    tools: dict[str, Tool] = {name: ReplayedTool(tool, replayed) for name, tool in TOOLS.items()}
+    tools = FlowTools(lambda tool: ReplayedTool(tool, replayed))
     if how == "verify" and live is not None:
         return VerifiedModels(tape, live), tools
     return ReplayedModels(replayed), tools

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from gptoss_flow import __version__
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, Given, bind_flow
-from gptoss_flow.app.masked_tools import masked_tools
+from gptoss_flow.app.masked_tools import masking
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.repository import describe_repository
+from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.errors import ExitCode, RecordError
 from gptoss_flow.events import Json, RunResumed, RunStarted, Warned
 from gptoss_flow.plan.plan import Plan
@@ -34,7 +35,6 @@ from gptoss_flow.run.executor import Executor
 from gptoss_flow.run.journal import Journal
 from gptoss_flow.run.known import NOTHING_KNOWN, Known
 from gptoss_flow.testing.scripted_model import ScriptedModels, read_script
-from gptoss_flow.tools import TOOLS
 from gptoss_flow.words import count
 
 SIGNALS = {
@@ -168,6 +168,7 @@ async def run_flow(
         log_folder=None if scratch else folder.path,
         offline=offline,
     )
+    tools = FlowTools(masking(redactor))
     try:
         if resume is None:
             _keep_flow(plan, folder.path, redactor)
@@ -175,7 +176,8 @@ async def run_flow(
             plan,
             scope=bound.scope,
             models=models,
-            tools=masked_tools(TOOLS, redactor),
+            tools=tools.of(plan),
+            inner_tools=tools.of,
             tool_context=ToolContext(workspace=bound.workspace, readable=bound.readable),
             emit=journal.emit,
             clock=clock,

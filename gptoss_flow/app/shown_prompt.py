@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from gptoss_flow.app.bind import BoundFlow
 from gptoss_flow.app.known import Finished
 from gptoss_flow.app.profiles import choose_model_file
+from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.errors import FlowError, StepError, Unavailable
 from gptoss_flow.events import Outcome, StepFinished
 from gptoss_flow.plan.plan import Node
@@ -30,7 +31,6 @@ from gptoss_flow.run.journal import Journal
 from gptoss_flow.run.known import Key, Reused
 from gptoss_flow.server.model import Machine
 from gptoss_flow.testing.event_log import EventLog
-from gptoss_flow.tools import TOOLS
 
 NOT_RUN = "not run"
 HARMONY_MODELS = ("gpt-oss", "gptoss")
@@ -136,7 +136,8 @@ async def show_prompt(bound: BoundFlow, step: str, finished: Mapping[str, Finish
         bound.plan,
         scope=bound.scope,
         models=listener,
-        tools=TOOLS,
+        tools=FlowTools().of(bound.plan),
+        inner_tools=FlowTools().of,
         tool_context=ToolContext(workspace=bound.workspace, readable=bound.readable),
         emit=journal.emit,
         clock=clock,

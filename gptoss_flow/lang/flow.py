@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from gptoss_flow.fields import Duration, FlowName, Identifier, Strict
+from gptoss_flow.fields import Duration, FlowName, Identifier, Strict, contradiction, is_template
 from gptoss_flow.lang.inputs import Input
 from gptoss_flow.steps import Step
 from gptoss_flow.steps.base import CommonKeys
@@ -78,12 +78,37 @@ class Permissions(Strict):
 
 
 class ToolServer(Strict):
-    """An MCP server: its tools are called `name.tool`."""
+    """An MCP server, whose tools are called `name.tool`: one that is started, or one at an address."""
 
-    command: Annotated[list[str], Field(min_length=1)] | None = None
-    """The command line of one that is started and spoken to over standard input and output."""
+    command: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    """The program and its arguments, spoken to over standard input and output. One with a slash in its name is
+    relative to the flow's folder."""
+    env: list[EnvName] = []
+    """Names of environment variables that the program is given, beside PATH, HOME, LANG and the like."""
+    cwd: str | None = None
+    """The folder that it runs in, relative to the flow's; the default is the flow's folder."""
     url: str | None = None
-    """The address of one that is spoken to over HTTP."""
+    """The address of one that is spoken to over streamable HTTP."""
+    headers: dict[str, str] = {}
+    """Headers for it; these may hold `secrets`."""
+    timeout: Annotated[Duration, Field(gt=0)] = 60.0
+    """The longest wait for its start, and for the answer to a call."""
+    tools: list[str] | None = None
+    """The tools that may be used, by the server's own names; the default is all."""
+
+    @model_validator(mode="after")
+    def _one_way_to_it(self) -> ToolServer:
+        if self.command is None and self.url is None:
+            raise contradiction('needs "command" (a program to start) or "url" (one that runs)')
+        if self.command is not None and self.url is not None:
+            raise contradiction('"command" and "url" exclude each other')
+        if self.url is not None and (self.env or self.cwd is not None):
+            raise contradiction(f'"{"env" if self.env else "cwd"}" is for a program that is started')
+        if self.command is not None and self.headers:
+            raise contradiction('"headers" are for a server with "url"')
+        if self.url is not None and not is_template(self.url) and not self.url.startswith(("http://", "https://")):
+            raise contradiction('"url" begins with http:// or https://')
+        return self
 
 
 class Flow(Strict):

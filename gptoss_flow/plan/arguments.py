@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from gptoss_flow.arguments import check_arguments
 from gptoss_flow.errors import Problem
+from gptoss_flow.events import Json
+from gptoss_flow.lang.document import Path
+from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.plan.plan import Values
 from gptoss_flow.plan.reader import Reader
 from gptoss_flow.ports import Tool
@@ -22,11 +25,16 @@ def argument_problems(reader: Reader, body: Values, tools: Mapping[str, Tool]) -
         yield Problem(loaded.mark((*path, "tool")), f'"{name}" is not a tool', suggest(name, tools))
         return
     arguments = {**given, **reader.entries_now(given, (*path, "with"))}
-    for problem in check_arguments(tools[name], arguments, templated=True):
+    yield from misfits(loaded, path, tools[name], arguments)
+
+
+def misfits(loaded: LoadedFlow, path: Path, tool: Tool, arguments: Mapping[str, Json]) -> Iterator[Problem]:
+    """What a tool does not take of the arguments that the step at `path` gives it; expressions are not judged."""
+    for problem in check_arguments(tool, arguments, templated=True):
         where = (*path, "with", *problem.path)
         if not problem.path:  # one is missing
             mark = loaded.key_mark(path)
-        elif problem.path[0] not in tools[name].parameters.get("properties", {}):
+        elif problem.path[0] not in tool.parameters.get("properties", {}):
             mark = loaded.key_mark(where)
         else:
             mark = loaded.mark(where)

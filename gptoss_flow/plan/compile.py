@@ -17,14 +17,18 @@ from gptoss_flow.plan.nested import MAX_STEPS, MAX_UNITS, count_steps, with_inne
 from gptoss_flow.plan.order import in_order
 from gptoss_flow.plan.plan import Limits, Plan, ServerRef, Values
 from gptoss_flow.plan.reader import MAX_PROBLEMS, Reader, TooManyProblems
+from gptoss_flow.plan.tool_names import OwnTools, ResolveTools, no_own_tools
 from gptoss_flow.ports import Tool
 
-NOT_YET = ("permissions", "tool_servers")
+NOT_YET = ("permissions",)
 
 
-def compile_flow(loaded: LoadedFlow, tools: Mapping[str, Tool]) -> Plan:
-    """The plan of a flow and of those inside it. Raises `Invalid` with every problem, in file order."""
-    flows = _Flows(tools)
+def compile_flow(loaded: LoadedFlow, tools: Mapping[str, Tool], resolve: ResolveTools = no_own_tools) -> Plan:
+    """The plan of a flow and of those inside it. Raises `Invalid` with every problem, in file order.
+
+    `tools` every flow may name; `resolve` says what else the names of one flow mean.
+    """
+    flows = _Flows(tools, resolve)
     plan = flows.compiled(loaded)
     if plan is not None:
         plan, problems = with_inner_servers(plan)
@@ -44,8 +48,9 @@ def _told(problems: list[Problem]) -> list[Problem]:
 class _Flows:
     """Compiles each flow once, however many steps run it."""
 
-    def __init__(self, tools: Mapping[str, Tool]) -> None:
+    def __init__(self, tools: Mapping[str, Tool], resolve: ResolveTools) -> None:
         self.tools = tools
+        self.resolve = resolve
         self.problems: list[Problem] = []
         self.plans: dict[int, Plan | None] = {}
 
@@ -53,7 +58,7 @@ class _Flows:
         """The plan as if the flow were run alone; None where it has problems, which are noted."""
         if id(loaded) not in self.plans:
             inner = {text: self.compiled(flow) for text, flow in loaded.flows.items()}
-            compiler = _Compiler(loaded, self.tools, inner)
+            compiler = _Compiler(loaded, self.tools, self.resolve(loaded), inner)
             try:
                 self.plans[id(loaded)] = compiler.plan()
             except TooManyProblems:
@@ -65,9 +70,13 @@ class _Flows:
 class _Compiler(Reader):
     """One pass over the flow's data as written; it goes on after each problem."""
 
-    def __init__(self, loaded: LoadedFlow, tools: Mapping[str, Tool], inner: Mapping[str, Plan | None]) -> None:
+    def __init__(
+        self, loaded: LoadedFlow, tools: Mapping[str, Tool], own: OwnTools, inner: Mapping[str, Plan | None]
+    ) -> None:
         super().__init__(loaded)
-        self.tools = tools
+        self.tools = {**tools, **own.tools} if own.tools else tools
+        self.own = own
+        self.problems += own.problems
         self.inner = {text: plan for text, plan in inner.items() if plan is not None}
         self.broken = {text for text, plan in inner.items() if plan is None}
         self.servers = servers_of(self.data)
@@ -77,6 +86,7 @@ class _Compiler(Reader):
         self._check_keys()
         variables = tuple(self._vars())
         servers = {name: self._server(name, given) for name, given in self.servers.items()}
+        tool_servers = dict(self._tool_servers())
         self._learn_outputs()
         drafts = {draft.id: draft for part in STEPS for draft in self._drafts(part)}
         edges = {step_id: list(draft.edges()) for step_id, draft in drafts.items()}
@@ -106,6 +116,8 @@ class _Compiler(Reader):
             outputs=outputs,
             last_step=list(flow.steps)[-1],
             limits=Limits(limits.tokens, limits.time, limits.concurrency, limits.tool_calls, limits.fail_fast),
+            tools=self.own.tools,
+            tool_servers=tool_servers,
             secrets=tuple(dict.fromkeys([*flow.secrets, *(s for p in self.inner.values() for s in p.secrets)])),
         )
         if (count := count_steps(plan)) > MAX_STEPS:
@@ -161,6 +173,13 @@ class _Compiler(Reader):
         path: Path = ("servers", name)
         values = self.values(given, path, self.names.for_servers())
         return ServerRef(name, self.loaded.mark(path), values, self.loaded.profiles.get(name))
+
+    def _tool_servers(self) -> Iterator[tuple[str, Values]]:
+        given = self.data.get("tool_servers")
+        known = self.names.for_vars(self.names.vars)
+        for name, server in given.items() if isinstance(given, dict) else ():
+            path: Path = ("tool_servers", name)
+            yield name, self.values(server, path, known, secrets=[(*path, "headers")])
 
     def _learn_outputs(self) -> None:
         """What steps that run a flow give; a fan-out's output is a list of such."""

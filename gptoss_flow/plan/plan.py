@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gptoss_flow.errors import Mark
 from gptoss_flow.events import Json
 from gptoss_flow.lang.document import Path
 from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.lang.profiles import ResolvedProfile
+from gptoss_flow.ports import Tool
 from gptoss_flow.refs import Compiled, Template
 from gptoss_flow.steps.base import Effect, StepKeys
 
@@ -154,6 +155,11 @@ class Plan:
     limits: Limits = Limits()
     secrets: tuple[str, ...] = ()
     """Environment variables that are secrets: `secrets.NAME` in a tool's arguments."""
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    """What the flow's steps name beside built-in tools, by the name as written; of a tool server what is known of
+    its tools before it runs."""
+    tool_servers: Mapping[str, Values] = field(default_factory=dict)
+    """As written, its expressions compiled."""
 
     def flows(self) -> Iterator[Plan]:
         """This plan and the ones inside it, each different one once."""

@@ -21,6 +21,9 @@ Enter = Callable[[Node, str, Mapping[str, Json]], Awaitable[Json]]
 """Runs the flow inside a node's unit with these inputs, and gives its outputs. Raises `StepError`."""
 
 
+ToolsOf = Callable[[Plan], Mapping[str, Tool]]
+
+
 async def no_flow_inside(node: Node, unit_id: str, inputs: Mapping[str, Json]) -> Json:
     """Where no step of a kind that has a flow inside can be."""
     raise AssertionError(f"{unit_id} has no flow inside")
@@ -39,6 +42,8 @@ class World:
     date: str
     """YYYY-MM-DD, frozen for the run."""
     enter: Enter = no_flow_inside
+    inner_tools: ToolsOf | None = None
+    """The tools of a flow inside a step; None: the same ones."""
 
 
 def failed_expression(plan: Plan, error: EvaluationError, path: Path) -> StepError:

@@ -37,7 +37,7 @@ from gptoss_flow.plan.frontier import Frontier
 from gptoss_flow.plan.plan import Node, Plan, unit_id
 from gptoss_flow.ports import Clock, Emit, Models, Tool, ToolContext
 from gptoss_flow.run.budget import Budget, Spent, refused
-from gptoss_flow.run.context import Scope, World, error_value, judge
+from gptoss_flow.run.context import Scope, ToolsOf, World, error_value, judge
 from gptoss_flow.run.ends import RunResult, last_event, result_of, status_of
 from gptoss_flow.run.group import End, Fallen, Group, inner_group
 from gptoss_flow.run.items import items_of, max_parallel
@@ -72,8 +72,10 @@ class Executor:
         select: Collection[str] | None = None,
         environ: Mapping[str, str] | None = None,
         spent: Spent | None = None,
+        inner_tools: ToolsOf | None = None,
     ) -> None:
-        """Only the steps of `select` run. `environ` is what flows inside steps may read of the environment.
+        """Only the steps of `select` run. `environ` is what flows inside steps may read of the environment, and
+        `inner_tools` are the tools that they have; without it the same ones.
 
         `date`, YYYY-MM-DD, and what was `spent`: of a run that is resumed.
         """
@@ -82,7 +84,15 @@ class Executor:
         self._clock = clock
         self._models = models
         world = World(
-            plan, models, tools, tool_context, clock, self._emit, date or f"{clock.now():%Y-%m-%d}", self._enter
+            plan,
+            models,
+            tools,
+            tool_context,
+            clock,
+            self._emit,
+            date or f"{clock.now():%Y-%m-%d}",
+            self._enter,
+            inner_tools,
         )
         self._root = Group(ROOT, world, scope)
         self._groups = {ROOT: self._root}

@@ -167,4 +167,5 @@ def inner_group(
     allowance = Allowance()
     for name, values in plan.vars:
         scope["vars"] = {**scope["vars"], name: render(plan, values, scope, allowance=allowance)}
-    return Group(group_id, replace(outer.world, plan=plan), scope)
+    tools = outer.world.inner_tools(plan) if outer.world.inner_tools else outer.world.tools
+    return Group(group_id, replace(outer.world, plan=plan, tools=tools), scope)

@@ -27,7 +27,7 @@ class Arguments(Strict):
 A = TypeVar("A", bound=Arguments)
 
 
-class _WithoutTitles(GenerateJsonSchema):
+class WithoutTitles(GenerateJsonSchema):
     """A model reads the schema as part of its prompt: titles that repeat the names would only cost tokens."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -54,7 +54,7 @@ class BuiltIn(Generic[A]):
 
     @cached_property
     def parameters(self) -> Mapping[str, Json]:
-        schema = self.arguments.model_json_schema(schema_generator=_WithoutTitles)
+        schema = self.arguments.model_json_schema(schema_generator=WithoutTitles)
         return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
     @cached_property
