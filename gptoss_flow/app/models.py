@@ -45,6 +45,8 @@ from gptoss_flow.server.starter import result_identity, served_identity
 
 T = TypeVar("T")
 
+OnChosen = Callable[[str, ResolvedProfile], None]
+
 
 class ServedModels:
     """`ports.Models` over managed servers. One per run: it emits every change of their state."""
@@ -59,7 +61,9 @@ class ServedModels:
         log_folder: Path | None,
         machine: Machine,
         offline: bool = False,
+        on_chosen: OnChosen = lambda server, resolved: None,
     ) -> None:
+        """`on_chosen` is told of each server's profile, of several alternatives the one that is taken."""
         self._profiles = profiles
         self._emit = emit
         self._clock = clock
@@ -67,6 +71,7 @@ class ServedModels:
         self._log_folder = log_folder
         self._machine = machine
         self._offline = offline
+        self._on_chosen = on_chosen
         self._served: dict[str, _Served] = {}
         self._identities: dict[str, dict[str, str]] = {}
 
@@ -79,6 +84,7 @@ class ServedModels:
         clock: Clock,
         log_folder: Path | None,
         offline: bool,
+        on_chosen: OnChosen = lambda server, resolved: None,
     ) -> ServedModels:
         """This user's servers, on this machine."""
         return cls(
@@ -89,6 +95,7 @@ class ServedModels:
             log_folder=log_folder,
             machine=Machine.here(),
             offline=offline,
+            on_chosen=on_chosen,
         )
 
     async def prepare(self, servers: Sequence[str]) -> Mapping[str, int]:
@@ -120,6 +127,7 @@ class ServedModels:
             path = found.path
             if found.architecture == "gpt-oss":
                 preload()  # openai-harmony's table takes a second to load: meanwhile the server starts
+        self._on_chosen(name, resolved)
         server = open_server(
             resolved.profile,
             path,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gptoss_flow import __version__
 from gptoss_flow.app.bind import SCRIPTED, Given
+from gptoss_flow.app.kept_files import FLOW, keep_outputs
 from gptoss_flow.app.known import Finished, is_named, taken_results
 from gptoss_flow.app.once import OnceSteps
 from gptoss_flow.app.run import Finished as FinishedRun
@@ -27,6 +28,7 @@ from gptoss_flow.record.journal_file import JournalDamage, read_journal
 from gptoss_flow.record.remove import is_run_folder
 from gptoss_flow.record.state import RunState
 from gptoss_flow.run.ends import RunResult
+from gptoss_flow.ui.paths import short_path
 from gptoss_flow.words import suggest
 
 _WITHOUT_SECRET = re.compile(r"\[redacted:\w+\]")
@@ -43,6 +45,8 @@ class Interrupted:
     finished: dict[str, Finished]
     once: OnceSteps
     damage: JournalDamage
+    resumed: int
+    """How often it was resumed before."""
 
 
 def take_up(path: Path) -> Interrupted:
@@ -58,7 +62,7 @@ def take_up(path: Path) -> Interrupted:
 
 
 def _read(folder: RunFolder) -> Interrupted:
-    state, once, damage, last = RunState(), OnceSteps(), JournalDamage(), 0
+    state, once, damage, last, resumed = RunState(), OnceSteps(), JournalDamage(), 0, 0
     finished: dict[str, Finished] = {}
     journal = folder.path / EVENTS
     for stamped in read_journal(journal, damage) if journal.exists() else ():
@@ -66,6 +70,7 @@ def _read(folder: RunFolder) -> Interrupted:
         once.take(stamped)
         _follow(finished, stamped.event, folder.run_id)
         last = max(last, stamped.seq)
+        resumed += isinstance(stamped.event, RunResumed)
     if state.started is None:
         hint = "nothing of it has happened: start the flow anew"
         raise RecordError(Problem(None, f"the record of run {folder.run_id} has no beginning", hint))
@@ -77,6 +82,7 @@ def _read(folder: RunFolder) -> Interrupted:
         finished=finished,
         once=once,
         damage=damage,
+        resumed=resumed,
     )
 
 
@@ -97,6 +103,7 @@ def ended_well(interrupted: Interrupted) -> FinishedRun | None:
     end = interrupted.state.finished
     if end is None or end.status != "succeeded":
         return None
+    keep_outputs(interrupted.folder.path, end.outputs)  # which a full disk may have prevented
     result = RunResult(end.status, ExitCode.OK, end.outputs)
     return FinishedRun(result=result, state=interrupted.state, folder=interrupted.folder.path)
 
@@ -208,6 +215,15 @@ def log_then(started: RunStarted) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
+def flow_to_resume(interrupted: Interrupted) -> Path:
+    """The flow's file as it is now. Raises `Invalid` where there is none, and says where it lies as it was run."""
+    path = flow_then(interrupted.started)
+    if not path.exists():
+        kept = short_path(str(interrupted.folder.path / FLOW))
+        raise Invalid(Problem(None, f"the flow {path} is gone", f"as it was run it is kept in {kept}"))
+    return path
+
+
 def flow_then(started: RunStarted) -> Path:
     """The flow's file, as the user called it where they still are where they were."""
     return Path(started.flow_path) if Path(started.cwd) == Path.cwd() else Path(started.cwd) / started.flow_path
@@ -243,6 +259,7 @@ def resumption(interrupted: Interrupted, redo: Collection[str], assume_done: Col
         event=event,
         state=interrupted.state,
         damaged_lines=interrupted.damage.count,
+        life=interrupted.resumed + 1,
         kept_log=log_then(started),
     )
 

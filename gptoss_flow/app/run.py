@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gptoss_flow import __version__
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, Given, bind_flow
+from gptoss_flow.app.kept_files import KeptFiles, keep_outputs
 from gptoss_flow.app.masked_tools import masking
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.repository import describe_repository
@@ -79,6 +80,8 @@ class Resumption:
     """The fold of what is on record."""
     damaged_lines: int = 0
     """What could not be read of it."""
+    life: int = 1
+    """How often it was resumed, this time counted."""
     kept_log: Path | None = None
     """The log by date that it writes too."""
 
@@ -160,6 +163,7 @@ async def run_flow(
     kept = [KeptLog(log_path, folder.events_path if resume else None)] if log_path else []
     events_file = JournalFile(folder.events_path)
     sinks: list[Sink] = [events_file, Rlog(folder.rlog_path), *kept, fold, *views]
+    files = KeptFiles(folder.path, redactor.text, resume.life if resume else 0)
     journal = Journal(sinks, clock, first_seq=resume.first_seq if resume else 1, redact=EventRedactor(redactor))
     models = script or ServedModels.here(
         bound.profiles,
@@ -167,11 +171,11 @@ async def run_flow(
         clock=clock,
         log_folder=None if scratch else folder.path,
         offline=offline,
+        on_chosen=files.profile,
     )
     tools = FlowTools(masking(redactor))
     try:
-        if resume is None:
-            _keep_flow(plan, folder.path, redactor)
+        files.flow(plan.loaded, _changes(resume.state.started.given if resume and resume.state.started else said))
         executor = Executor(
             plan,
             scope=bound.scope,
@@ -202,6 +206,7 @@ async def run_flow(
                 damaged = count(resume.damaged_lines, "damaged line")
                 journal.emit(Warned(message=f"the record has {damaged}: passed over"))
             result = await executor.run(models.close)
+            keep_outputs(folder.path, fold.state.finished.outputs if fold.state.finished else {})
     except RecordError as error:
         result = _unrecorded(error)
     finally:
@@ -262,14 +267,10 @@ def _without_secrets(result: RunResult, redactor: Redactor) -> RunResult:
     return replace(result, outputs=redactor.named_value(result.outputs), error=redactor.named(result.error))
 
 
-def _keep_flow(plan: Plan, folder: Path, redactor: Redactor) -> None:
-    """The flow as it was, beside its record."""
-    path = folder / "flow.yaml"
-    try:
-        path.write_text(redactor.text(plan.loaded.document.text), encoding="utf-8")
-        path.chmod(0o600)
-    except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror}") from error
+def _changes(said: Mapping[str, Json] | None) -> list[str]:
+    """What `--set` said."""
+    changes = said.get("set") if said else None
+    return [str(change) for change in changes] if isinstance(changes, list) else []
 
 
 @contextmanager

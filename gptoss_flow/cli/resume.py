@@ -15,7 +15,7 @@ from gptoss_flow.app.resume import (
     changes_then,
     decided,
     ended_well,
-    flow_then,
+    flow_to_resume,
     given_then,
     model_then,
     resumption,
@@ -117,7 +117,7 @@ def _go_on(
     started = interrupted.started
     untrusted, servers = bool(started.given.get("untrusted")), started.given.get("servers")
     plan = check_flow(
-        flow_then(started),
+        flow_to_resume(interrupted),
         Path(started.cwd),
         offline=offline,
         locked=bool(started.given.get("locked")),

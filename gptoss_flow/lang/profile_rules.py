@@ -54,7 +54,8 @@ def contradictions(profile: Profile) -> Iterator[Contradiction]:
     if profile.engine not in ("external", "auto") and profile.url is not None:
         yield Contradiction(("url",), f"a url needs engine external, not {profile.engine}", "remove one of them")
     for key in ("api", "build"):
-        if key in profile.model_fields_set and profile.url is None:
+        asked = key in profile.model_fields_set and getattr(profile, key) != Profile.model_fields[key].default
+        if asked and profile.url is None:
             yield Contradiction(
                 (key,), f"{key} is for a server that somebody else runs", "add url: http://host:port, or remove it"
             )

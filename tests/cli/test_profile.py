@@ -89,6 +89,15 @@ def test_what_is_shown_is_a_profile_that_means_the_same(project: Project) -> Non
     assert data["model"] == {"path": str(project.folder / "profiles/models/a.gguf")}
 
 
+@pytest.mark.parametrize("name", ["base", "demo", "gpt-oss", "gpt-oss-20b", "gpt-oss-20b-fast", "gpt-oss-120b"])
+def test_what_is_shown_is_a_file_that_a_flow_can_name(project: Project, name: str) -> None:
+    shown = project.run("profile", "show", name).out
+    project.write("shown.yaml", shown)
+    again = project.run("profile", "show", "shown.yaml")
+    assert again.err == ""
+    assert [value for value, _ in values(again.out)][2:] == [value for value, _ in values(shown)][2:]
+
+
 def test_comments_stand_under_each_other(project: Project) -> None:
     project.write("profiles/short.yaml", "{name: short, parallel: 2}")
     lines = project.run("profile", "show", "short").out.splitlines()

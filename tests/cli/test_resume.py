@@ -436,6 +436,7 @@ def test_a_flow_that_is_gone_or_broken_is_said_and_nothing_is_written(runs: Runs
     done = runs.do("resume")
     assert (done.code, done.out) == (2, "")
     assert "flow.yaml" in done.err or "ok" in done.err
+    assert change != "gone" or f"is kept in .gptoss-flow/runs/{runs.newest.name}/flow.yaml" in done.err
     assert (runs.newest / "events.jsonl").read_bytes() == before
 
 

@@ -13,6 +13,7 @@ from gptoss_flow.lang.profile_rules import contradictions
     [
         ({"url": "http://h:1", "api": "responses"}, []),
         ({"url": "http://h:1", "build": "b11434"}, []),
+        ({"api": "llama.cpp"}, []),
         ({"api": "chat_completions"}, ["api is for a server that somebody else runs"]),
         ({"build": "b11434"}, ["build is for a server that somebody else runs"]),
         (
