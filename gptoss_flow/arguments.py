@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from jsonschema.exceptions import SchemaError, ValidationError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
@@ -16,6 +18,7 @@ from gptoss_flow.fields import is_template
 from gptoss_flow.ports import Tool
 from gptoss_flow.words import suggest
 
+_NOTHING_ELSE: Registry[Json] = Registry()
 _TYPES = {
     "string": "text",
     "integer": "a whole number",
@@ -46,7 +49,11 @@ def check_arguments(
 
     `templated`: they stand as in the flow's file, so a value that holds an expression is not judged yet.
     """
-    errors = Draft202012Validator(tool.parameters).iter_errors(arguments)
+    try:
+        errors = [*schema_errors(tool.parameters, arguments)]
+    except (Unresolvable, RecursionError) as error:
+        said = f'the parameters of tool "{tool.name}" cannot be followed: {one_line(str(error))}'
+        return [ArgumentProblem((), said)]
     problems = [
         problem
         for error in errors
@@ -55,6 +62,11 @@ def check_arguments(
     ]
     order = {name: n for n, name in enumerate(arguments)}
     return sorted(problems, key=lambda p: order.get(str(p.path[0]), -1) if p.path else len(order))
+
+
+def schema_errors(schema: Mapping[str, Json], value: Json) -> Iterator[ValidationError]:
+    """What of a value is not as its JSON Schema says. Nothing is fetched: a `$ref` to elsewhere raises."""
+    return Draft202012Validator(schema, registry=_NOTHING_ELSE).iter_errors(value)
 
 
 def _problems(tool: Tool, error: ValidationError) -> list[ArgumentProblem]:
@@ -75,16 +87,17 @@ def _problems(tool: Tool, error: ValidationError) -> list[ArgumentProblem]:
             name = next(n for n in limit if f"'{n}'" in error.message)
             return [ArgumentProblem((), f'tool "{tool.name}" needs the argument "{name}"', _about(allowed, name))]
         case _:
-            return [ArgumentProblem(path, f'tool "{tool.name}": {_dotted(path)} {_said(error)}')]
+            return [ArgumentProblem(path, f'tool "{tool.name}": {dotted(path) or "the call"} {said_of(error)}')]
 
 
-def _said(error: ValidationError) -> str:
+def said_of(error: ValidationError | SchemaError) -> str:
+    """What is wrong with a value, to stand behind its name."""
     value, shown = cast(Any, error.validator_value), _shown(cast(Any, error.instance))
     match error.validator:
         case "type":
             return f"must be {_named_types(value)}, not {shown}"
         case "anyOf" if closer := [e for e in error.context or () if e.validator != "type"]:
-            return _said(closer[0])
+            return said_of(closer[0])
         case "anyOf":
             return f"must be {_named_types([branch.get('type') for branch in value])}, not {shown}"
         case "minimum":
@@ -93,6 +106,13 @@ def _said(error: ValidationError) -> str:
             return f"must be at most {value}, not {shown}"
         case "minLength" | "minItems":
             return "must not be empty" if value == 1 else f"must have at least {value} entries"
+        case "required":
+            missing = next((name for name in value if error.message.startswith(repr(name))), "something")
+            return f'lacks "{one_line(str(missing))}"'
+        case "additionalProperties" if value is False:
+            allowed = cast(Any, error.schema).get("properties", {})
+            extra = [name for name in cast(Any, error.instance) if name not in allowed]
+            return f"has {', '.join(map(_shown, extra))}, which is not allowed"
         case "enum":
             return f"must be one of {', '.join(map(_shown, value))}, not {shown}"
         case _:
@@ -109,8 +129,9 @@ def _shown(value: Json) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _dotted(path: tuple[str | int, ...]) -> str:
-    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".") or "the call"
+def dotted(path: tuple[str | int, ...]) -> str:
+    """`a.b[3]`; empty for the root."""
+    return one_line("".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip("."))
 
 
 def _about(allowed: Mapping[str, Json], name: str) -> str:

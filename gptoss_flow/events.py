@@ -17,6 +17,12 @@ OutcomeWord = Literal["succeeded", "failed", "skipped", "cancelled"]
 RunStatus = Literal["succeeded", "failed", "cancelled", "limited"]
 ServerState = Literal["stopped", "starting", "loading", "ready", "stopping", "crashed"]
 Channel = Literal["analysis", "commentary", "final"]
+Permission = Literal["", "granted", "allowed", "approved", "declined", "unasked", "denied", "refused"]
+"""Why a call of a tool was made or not. Made: the flow's own (empty), `granted` by the step, `allowed` by a rule,
+`approved` by a person. Not made: `declined` by a person, `unasked` because there was none, `denied` by a rule,
+`refused` because it could not be read, or names no tool that the step grants, or has wrong arguments."""
+NOT_MADE = frozenset({"declined", "unasked", "denied", "refused"})
+"""The permissions of calls that were not made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,8 @@ class PromptRendered:
     server: str
     mode: Literal["raw", "chat", "harmony"]
     messages: list[dict[str, Json]]
-    """What was asked, `{role, content}` each; in raw mode one of role `user`."""
+    """What was asked, `{role, content}` each; in raw mode one of role `user`. An assistant's may have `reasoning`
+    and `tool_calls` (`{id, name, arguments}`), a tool's has the `tool_call_id` that it answers, and its `name`."""
     tokens: list[int]
     """Empty where the messages were redacted: ids spell what they say."""
     params: dict[str, Json]
@@ -150,6 +157,12 @@ class PromptRendered:
     """How long a Harmony model was asked to think."""
     special: bool = False
     """Raw mode: control tokens in the text were parsed as such."""
+    turn: int = 1
+    """The conversation's: each answer that calls tools brings another."""
+    tools: list[dict[str, Json]] = field(default_factory=list)
+    """What the model might call, `{name, description, parameters}` each."""
+    asks: dict[str, Json] = field(default_factory=dict)
+    """What else was asked of the answer: tool_choice, schema, grammar, api, on_overflow."""
     redacted: bool = False
     """As in run_started."""
 
@@ -182,6 +195,10 @@ class GenerationFinished:
     """prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens."""
     timings: dict[str, float]
     """Seconds end in `_s`, tokens a second in `_tps`: ttft_s, latency_s, queue_s, prefill_tps, decode_tps."""
+    turn: int = 1
+    """As of the prompt."""
+    calls: list[dict[str, Json]] = field(default_factory=list)
+    """The tools that the model called, `{id, name, arguments}` each, the arguments as it wrote them."""
     redacted: bool = False
     """As in run_started."""
 
@@ -191,10 +208,14 @@ class ToolStarted:
     type: ClassVar[Literal["tool_started"]] = "tool_started"
     step: str
     call_id: str
+    """Of a model's call `step.attempt.turn.number`: the same in a replay."""
     tool: str
     arguments: dict[str, Json]
     effect: str = ""
-    """What a resumed run may do again: pure, idempotent, once."""
+    """What a resumed run may do again: pure, idempotent, once; empty where the call is not made."""
+    permission: Permission = ""
+    written: str = ""
+    """What a model wrote, where that is no object in JSON."""
 
     @property
     def boundary(self) -> bool:

@@ -6,7 +6,7 @@ The adapter folders (`run server llama prompt tools record`) implement these and
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -238,6 +238,11 @@ class PromptRequest:
     """JSON Schema that the answer must follow (Harmony: its final message)."""
     grammar: str | None = None
     """GBNF that the answer must follow; never together with `schema`."""
+    api: Literal["completion", "responses", "chat_completions"] | None = None
+    """Which of the server's endpoints to ask; None: the fastest that it has."""
+    on_overflow: Literal["truncate_history", "raw"] | None = None
+    """Where the conversation does not fit the context: leave out its oldest turns, or ask in raw mode. None:
+    refuse it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +310,28 @@ def continued(prompt: RenderedPrompt, answer: Generation, turns: Sequence[Messag
     said = Message("assistant", answer.text, reasoning=answer.reasoning, tool_calls=answer.calls)
     assert prompt.request is not None
     return replace(prompt.request, messages=(*prompt.request.messages, said, *turns))
+
+
+# --- what a person is asked --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A call of a tool that a person is to decide."""
+
+    step: str
+    call_id: str
+    tool: str
+    arguments: Mapping[str, Json]
+
+
+Ask = Callable[[Asking], Awaitable[Literal["approved", "declined", "unasked"]]]
+"""Shows a call to whoever may decide on it, and waits; `unasked`: there is nobody."""
+
+
+async def nobody(asking: Asking) -> Literal["unasked"]:
+    """The `Ask` of a run without a terminal."""
+    return "unasked"
 
 
 class Models(Protocol):

@@ -24,6 +24,8 @@ LAYERS: list[set[str]] = [
         "metrics",
         "refs",
         "arguments",
+        "permissions",
+        "structured",
         "tool_marks",
     },
     {"steps"},

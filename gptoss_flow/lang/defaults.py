@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gptoss_flow.lang.document import Path
@@ -64,6 +64,16 @@ def fallback_of(step: Any) -> Any:
     """The `fallback` of a step as written; None where it has none."""
     on_error = step.get("on_error") if isinstance(step, dict) else None
     return on_error.get("fallback") if isinstance(on_error, dict) else None
+
+
+def bodies_of(data: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each step and each fallback that is a mapping, with its place."""
+    for part in STEPS:
+        steps = data.get(part)
+        for step_id, step in steps.items() if isinstance(steps, dict) else ():
+            for inside, body in (((), step), (FALLBACK, fallback_of(step))):
+                if isinstance(body, dict):
+                    yield (part, step_id, *inside), body
 
 
 def origin(merged: Any, has: Callable[[Path], bool], path: Path) -> Path:

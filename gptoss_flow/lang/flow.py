@@ -8,16 +8,22 @@ from pydantic import Field, model_validator
 
 from gptoss_flow.fields import Duration, FlowName, Identifier, Strict, contradiction, is_template
 from gptoss_flow.lang.inputs import Input
+from gptoss_flow.permissions import Permissions
 from gptoss_flow.steps import Step
 from gptoss_flow.steps.base import CommonKeys
-from gptoss_flow.steps.prompt import PromptDefaults
+from gptoss_flow.steps.prompt_body import PromptDefaults
+from gptoss_flow.steps.tool import ToolKeys
 
 
-class ArgumentDefaults(CommonKeys):
-    """What `defaults.tool` and `defaults.flow` may set."""
+class ToolDefaults(ToolKeys, CommonKeys):
+    """What `defaults.tool` may set."""
+
+
+class FlowDefaults(CommonKeys):
+    """What `defaults.flow` may set."""
 
     with_: Annotated[dict[str, Any], Field(alias="with", default_factory=dict)]
-    """Arguments, or inputs, that every such step is given."""
+    """Inputs that every such step is given."""
 
 
 class Defaults(CommonKeys):
@@ -25,9 +31,9 @@ class Defaults(CommonKeys):
 
     prompt: PromptDefaults | None = None
     """For every prompt step."""
-    tool: ArgumentDefaults | None = None
+    tool: ToolDefaults | None = None
     """For every tool step."""
-    flow: ArgumentDefaults | None = None
+    flow: FlowDefaults | None = None
     """For every flow step."""
     set: CommonKeys | None = None
     """For every set step."""
@@ -64,17 +70,6 @@ class RecordKeys(Strict):
 
     dir: Annotated[str, Field(min_length=1)]
     """The folder for a readable log of each run, by date, relative to the caller's; --record means `docs/logs`."""
-
-
-class Permissions(Strict):
-    """Which calls of tools a model may make, by tool and argument pattern."""
-
-    allow: list[str] = []
-    """Calls that are made."""
-    ask: list[str] = []
-    """Calls that a person at the terminal decides; without one they are denied."""
-    deny: list[str] = []
-    """Calls that are refused."""
 
 
 class ToolServer(Strict):

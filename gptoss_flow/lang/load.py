@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from gptoss_flow.errors import Invalid, Mark, Problem
 from gptoss_flow.fields import is_template, json_text
 from gptoss_flow.lang.changes import apply_changes
-from gptoss_flow.lang.defaults import FALLBACK, STEPS, fallback_of, merge_defaults
+from gptoss_flow.lang.defaults import bodies_of, merge_defaults
 from gptoss_flow.lang.document import Document, Path, read_document
 from gptoss_flow.lang.elsewhere import NO_SOURCES, Sources
 from gptoss_flow.lang.flow import Flow
@@ -22,6 +22,7 @@ from gptoss_flow.lang.places import Places
 from gptoss_flow.lang.problems import problems_of
 from gptoss_flow.lang.profile_places import search_path
 from gptoss_flow.lang.profiles import NO_ENVIRON, ResolvedProfile, resolve_profile
+from gptoss_flow.lang.schema_files import schemas_of
 
 MAX_DEPTH = 16
 """How deep flows may run each other."""
@@ -48,6 +49,8 @@ class LoadedFlow:
     """Through which profiles from elsewhere were read, and are to be for servers that need values first."""
     flows: Mapping[str, LoadedFlow] = field(default_factory=dict)
     """The flows that its steps run, by the path as written; without those that could not be read."""
+    schemas: Mapping[str, Any] = field(default_factory=dict)
+    """What the files say that prompts' `schema` names, by the path as written."""
     depth: int = 1
     """How many flows stand in each other, this one counted."""
 
@@ -139,6 +142,7 @@ class _Loader:
         for where, text in _flows_of(data):
             if text not in flows and (inner := self._inner(path, text, places.value(where), above, problems)):
                 flows[text] = inner
+        schemas = schemas_of(path, data, places, problems)
         return LoadedFlow(
             path=path,
             name=flow.name if flow and flow.name else _fit_name(path),
@@ -150,6 +154,7 @@ class _Loader:
             problems=tuple(problems),
             sources=self.sources,
             flows=flows,
+            schemas=schemas,
             depth=1 + max((inner.depth for inner in flows.values()), default=0),
         )
 
@@ -197,12 +202,9 @@ def _circle(links: Sequence[_Link]) -> Problem:
 
 def _flows_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """The paths of flows that steps and fallbacks run, with their places."""
-    for part in STEPS:
-        steps = data.get(part)
-        for step_id, step in steps.items() if isinstance(steps, dict) else ():
-            for inside, body in (((), step), (FALLBACK, fallback_of(step))):
-                if isinstance(body, dict) and isinstance(text := body.get("flow"), str):
-                    yield (part, step_id, *inside, "flow"), text
+    for path, body in bodies_of(data):
+        if isinstance(text := body.get("flow"), str):
+            yield (*path, "flow"), text
 
 
 def profile_of_server(

@@ -13,14 +13,13 @@ from gptoss_flow.lang.document import Path
 from gptoss_flow.lang.inputs import Input
 from gptoss_flow.lang.load import LoadedFlow, brought_in, servers_of
 from gptoss_flow.plan.draft import Draft
+from gptoss_flow.plan.grants import permissions
 from gptoss_flow.plan.nested import MAX_STEPS, MAX_UNITS, count_steps, with_inner_servers
 from gptoss_flow.plan.order import in_order
 from gptoss_flow.plan.plan import Limits, Plan, ServerRef, Values
 from gptoss_flow.plan.reader import MAX_PROBLEMS, Reader, TooManyProblems
 from gptoss_flow.plan.tool_names import OwnTools, ResolveTools, no_own_tools
 from gptoss_flow.ports import Tool
-
-NOT_YET = ("permissions",)
 
 
 def compile_flow(loaded: LoadedFlow, tools: Mapping[str, Tool], resolve: ResolveTools = no_own_tools) -> Plan:
@@ -97,6 +96,7 @@ class _Compiler(Reader):
             order += found
             self.problems += cycles
         outputs = self._outputs()
+        allowed = permissions(self, self.data.get("permissions"), ("permissions",), self.tools)
         if self.problems:
             return None
         flow = self.loaded.flow
@@ -119,6 +119,7 @@ class _Compiler(Reader):
             tools=self.own.tools,
             tool_servers=tool_servers,
             secrets=tuple(dict.fromkeys([*flow.secrets, *(s for p in self.inner.values() for s in p.secrets)])),
+            permissions=allowed,
         )
         if (count := count_steps(plan)) > MAX_STEPS:
             said = f"the flow has {count:,} steps with those of the flows that it runs"
@@ -150,9 +151,6 @@ class _Compiler(Reader):
 
     def _check_keys(self) -> None:
         """What is allowed by its shape, and yet cannot be."""
-        for key in NOT_YET:
-            if self.data.get(key):
-                self.problem(self.loaded.key_mark((key,)), f'"{key}" is not supported yet', "remove it")
         steps, finals = self.data.get("steps"), self.data.get("finally")
         if not isinstance(steps, dict) or not isinstance(finals, dict):
             return

@@ -12,6 +12,7 @@ from gptoss_flow.lang.wording import shown
 from gptoss_flow.plan.arguments import argument_problems
 from gptoss_flow.plan.cells import cells
 from gptoss_flow.plan.flow_inputs import input_problems
+from gptoss_flow.plan.grants import continued, granted_tools, permissions, schema_of
 from gptoss_flow.plan.names import ERROR, FOREACH_LOOP, MATRIX_LOOP, REPEAT_LOOP, Known, is_tolerant
 from gptoss_flow.plan.order import Edge
 from gptoss_flow.plan.plan import Condition, Matrix, Need, Node, Plan, RepeatRule, Values
@@ -37,8 +38,16 @@ class Body:
         self.kind = kind = KINDS[name] if (name := kind_of(data)) else None
         body_keys = kind.body_keys if kind else ()
         conditions = kind.conditions_key if kind else None
+        self.tools: tuple[str, ...] = ()
+        self.schema: dict[str, Any] | None = None
+        self.permissions: Values | None = None
+        given = {key: data[key] for key in body_keys if key in data and key != conditions}
+        if kind is not None and kind.kind == "prompt":
+            given = self._prompt(draft, given)
+        elif kind is not None and kind.kind == "tool":
+            self.permissions = permissions(reader, data.get("permissions"), (*path, "permissions"), draft.tools)
         self.values = reader.values(
-            {key: data[key] for key in body_keys if key in data and key != conditions},
+            given,
             path,
             known,
             draft.id,
@@ -64,6 +73,20 @@ class Body:
             prompt = data["prompt"]
             if isinstance(prompt, dict) and isinstance(params := prompt.get("params"), dict):
                 reader.fits(Params, params, (*path, "prompt", "params"))
+
+    def _prompt(self, draft: Draft, given: dict[str, Any]) -> dict[str, Any]:
+        """A prompt's keys that are rendered for each run of the step; what it grants is known before."""
+        reader, prompt, path = draft.reader, given.get("prompt"), (*self.path, "prompt")
+        if not isinstance(prompt, dict):
+            return given
+        self.tools = granted_tools(reader, prompt, path, draft.tools)
+        self.schema = schema_of(reader, prompt, path)
+        self.permissions = permissions(reader, prompt.get("permissions"), (*path, "permissions"), draft.tools)
+        left_out = {"permissions", "continue", *(["schema"] if isinstance(prompt.get("schema"), str) else [])}
+        rendered = {key: value for key, value in prompt.items() if key not in left_out}
+        if (conversation := continued(reader, prompt, path)) is not None:
+            rendered["continue"] = conversation
+        return {**given, "prompt": rendered}
 
 
 class Draft:
@@ -306,6 +329,9 @@ class Draft:
             expect=(),
             conditions=body.conditions,
             inner=body.inner,
+            tools=body.tools,
+            schema=body.schema,
+            permissions=body.permissions,
             effect=body.effect,
             final=self.final,
         )
@@ -342,6 +368,9 @@ class Draft:
             repeat=RepeatRule(self.until) if self.until else None,
             fallback=self._fallback_node(index, step),
             inner=self.body.inner,
+            tools=self.body.tools,
+            schema=self.body.schema,
+            permissions=self.body.permissions,
             cache_key=self.cache_key,
             effect=self.body.effect,
             final=self.final,

@@ -102,6 +102,12 @@ class Node:
     """What runs in its place where it failed (`on_error: {fallback: …}`); same id, own kind, body and server."""
     inner: Plan | None = None
     """The flow inside a `flow` step, compiled."""
+    tools: tuple[str, ...] = ()
+    """What the step grants to its model, as it names it."""
+    schema: Mapping[str, Json] | None = None
+    """What the file says that a prompt's `schema` names."""
+    permissions: Values | None = None
+    """The step's own."""
     cache_key: Values | None = None
     """`cache: {key: …}`."""
     effect: Effect = "pure"
@@ -160,6 +166,8 @@ class Plan:
     its tools before it runs."""
     tool_servers: Mapping[str, Values] = field(default_factory=dict)
     """As written, its expressions compiled."""
+    permissions: Values | None = None
+    """Which calls of tools models may make, beside what steps say."""
 
     def flows(self) -> Iterator[Plan]:
         """This plan and the ones inside it, each different one once."""

@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from gptoss_flow.errors import Invalid, Mark, StepError, Unavailable
 from gptoss_flow.events import Event, Json, TextCut
+from gptoss_flow.fields import RENDERED
 from gptoss_flow.lang.document import Path
+from gptoss_flow.permissions import NONE, Permissions, granted, merged
+from gptoss_flow.permissions import Verdict as Judged
+from gptoss_flow.permissions import judge as judge_call
 from gptoss_flow.plan.plan import Condition, Node, Plan, Values
-from gptoss_flow.ports import Clock, Emit, Model, Models, Tool, ToolContext
+from gptoss_flow.ports import (
+    Ask,
+    Asking,
+    Clock,
+    Emit,
+    Generation,
+    Kept,
+    Model,
+    Models,
+    RenderedPrompt,
+    Tool,
+    ToolContext,
+    nobody,
+)
 from gptoss_flow.refs import Allowance, EvaluationError, NeedsTokens
 from gptoss_flow.steps.base import Feedback, Verdict
 
@@ -44,6 +63,10 @@ class World:
     enter: Enter = no_flow_inside
     inner_tools: ToolsOf | None = None
     """The tools of a flow inside a step; None: the same ones."""
+    ask: Ask = nobody
+    """Who decides on calls that a person is to decide."""
+    outer: tuple[Permissions, ...] = ()
+    """What the flows say that this one is in: it binds them too."""
 
 
 def failed_expression(plan: Plan, error: EvaluationError, path: Path) -> StepError:
@@ -78,8 +101,21 @@ def judge(plan: Plan, condition: Condition, scope: Scope) -> Verdict:
     return Verdict(condition.text, condition.mark, held, condition.template.shown(scope))
 
 
+def permissions_of(plan: Plan, values: Values | None, scope: Scope) -> Permissions:
+    """The permissions of a flow or a step, with their values. Raises `StepError`."""
+    if values is None:
+        return NONE
+    try:
+        return Permissions.model_validate(render(plan, values, scope), context=RENDERED)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = f"{first['input']!r} {first['msg'].removeprefix('Input ').removeprefix('Value ')}"
+        mark = plan.place(values.path)
+        raise StepError("expression", f"permissions: {said}", mark=mark, retryable=False) from None
+
+
 class Context:
-    """`steps.base.StepContext` for one attempt of one unit."""
+    """`steps.base.StepContext` for one attempt of one unit. Close it."""
 
     def __init__(
         self,
@@ -97,16 +133,59 @@ class Context:
         self.attempt = attempt
         self.feedback = feedback
         self.answer: str | None = None
+        self.conversation: tuple[RenderedPrompt, Generation] | None = None
         self.date = world.date
+        self.schema = node.schema
+        self._kept = Kept()
+        self._rules: tuple[Permissions, Permissions] | None = None
 
     @property
     def server(self) -> str:
         assert self._node.server is not None
         return self._node.server
 
+    def tool_context(
+        self, call_id: str, *, by_model: bool = False, env: Mapping[str, str] | None = None
+    ) -> ToolContext:
+        base, (_, of_both) = self._world.tool_context, self._permissions()
+        grants = replace(
+            base.grants,
+            hosts=tuple(of_both.hosts),
+            network=bool(of_both.network),
+            sandbox=self._node.step.sandbox_name(),
+        )
+        return replace(
+            base,
+            step=self.step_id,
+            call_id=call_id,
+            readable=() if by_model else base.readable,
+            grants=grants,
+            env=env or {},
+            kept=self._kept,
+        )
+
     @property
-    def tool_context(self) -> ToolContext:
-        return replace(self._world.tool_context, step=self.step_id)
+    def tools(self) -> Mapping[str, Tool]:
+        return granted(self._node.tools, self._world.tools)
+
+    def judge(self, tool: str, arguments: Mapping[str, Json], *, by_model: bool = True) -> Judged:
+        of_step, of_both = self._permissions()
+        return judge_call([*self._world.outer, of_both] if by_model else [of_step], tool, arguments)
+
+    async def ask(self, asking: Asking) -> Literal["approved", "declined", "unasked"]:
+        return await self._world.ask(asking)
+
+    def _permissions(self) -> tuple[Permissions, Permissions]:
+        """The step's own, and with the flow's."""
+        if self._rules is None:
+            plan = self._world.plan
+            own = permissions_of(plan, self._node.permissions, self._scope)
+            self._rules = own, merged(permissions_of(plan, plan.permissions, self._scope), own)
+        return self._rules
+
+    async def aclose(self) -> None:
+        """Nothing that tools kept for this attempt outlives it."""
+        await self._kept.aclose()
 
     async def body(self) -> Mapping[str, Any]:
         cuts: dict[tuple[str, int], str] = {}
@@ -138,8 +217,8 @@ class Context:
     async def enter(self, inputs: Mapping[str, Json]) -> Json:
         return await self._world.enter(self._node, self.step_id, inputs)
 
-    def answered(self, text: str) -> None:
-        self.answer = text
+    def answered(self, text: str, conversation: tuple[RenderedPrompt, Generation] | None = None) -> None:
+        self.answer, self.conversation = text, conversation
 
     def tool(self, name: str) -> Tool:
         return self._world.tools[name]

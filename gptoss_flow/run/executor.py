@@ -35,7 +35,7 @@ from gptoss_flow.plan.decisions import (
 )
 from gptoss_flow.plan.frontier import Frontier
 from gptoss_flow.plan.plan import Node, Plan, unit_id
-from gptoss_flow.ports import Clock, Emit, Models, Tool, ToolContext
+from gptoss_flow.ports import Ask, Clock, Emit, Models, Tool, ToolContext, nobody
 from gptoss_flow.run.budget import Budget, Spent, refused
 from gptoss_flow.run.context import Scope, ToolsOf, World, error_value, judge
 from gptoss_flow.run.ends import RunResult, last_event, result_of, status_of
@@ -73,6 +73,7 @@ class Executor:
         environ: Mapping[str, str] | None = None,
         spent: Spent | None = None,
         inner_tools: ToolsOf | None = None,
+        ask: Ask = nobody,
     ) -> None:
         """Only the steps of `select` run. `environ` is what flows inside steps may read of the environment, and
         `inner_tools` are the tools that they have; without it the same ones.
@@ -93,6 +94,7 @@ class Executor:
             date or f"{clock.now():%Y-%m-%d}",
             self._enter,
             inner_tools,
+            ask,
         )
         self._root = Group(ROOT, world, scope)
         self._groups = {ROOT: self._root}

@@ -13,7 +13,7 @@ from gptoss_flow.lang.inputs import bind
 from gptoss_flow.plan.decisions import Unit
 from gptoss_flow.plan.plan import Node, Values, unit_id
 from gptoss_flow.refs import Allowance
-from gptoss_flow.run.context import Scope, World, render
+from gptoss_flow.run.context import Scope, World, permissions_of, render
 from gptoss_flow.run.ends import Failures
 from gptoss_flow.run.items import Items
 from gptoss_flow.run.known import Key
@@ -168,4 +168,5 @@ def inner_group(
     for name, values in plan.vars:
         scope["vars"] = {**scope["vars"], name: render(plan, values, scope, allowance=allowance)}
     tools = outer.world.inner_tools(plan) if outer.world.inner_tools else outer.world.tools
-    return Group(group_id, replace(outer.world, plan=plan, tools=tools), scope)
+    bound = (*outer.world.outer, permissions_of(outer.plan, outer.plan.permissions, outer.scope))
+    return Group(group_id, replace(outer.world, plan=plan, tools=tools, outer=bound), scope)

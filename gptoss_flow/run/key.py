@@ -14,9 +14,11 @@ from typing import Any
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
+from gptoss_flow.permissions import NONE, granted
 from gptoss_flow.plan.plan import Condition, Node
+from gptoss_flow.ports import Tool
 from gptoss_flow.refs import NeedsTokens
-from gptoss_flow.run.context import Scope, World, render
+from gptoss_flow.run.context import Scope, World, permissions_of, render
 
 HASH_DIGITS = 16
 FIRST_ROUND = {"index": 1, "index0": 0, "length": 1, "first": True, "last": False}
@@ -28,8 +30,8 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 def unit_key(world: World, node: Node, scope: Scope) -> dict[str, str]:
     """Part to hash: `step` (its kind and conditions), `inputs`, and, where it has such, `params`, `model`,
-    `profile`, `tool` (with the workspace), `date`, `fallback`. Empty where it can't be told: the step will say
-    why, or is one that has no key.
+    `profile`, `tool` and `tools` (with the workspace), `permissions`, `schema`, `date`, `fallback`. Empty where it
+    can't be told: the step will say why, or is one that has no key.
 
     `cache: {key: …}` takes the place of all parts but `step`. A secret's name is in the key, never its value.
     """
@@ -60,6 +62,13 @@ def unit_key(world: World, node: Node, scope: Scope) -> dict[str, str]:
     tool = body.get("tool")
     if isinstance(tool, str) and tool in world.tools:
         key["tool"] = _hash([tool, world.tools[tool].code, str(world.tool_context.workspace)])
+    if node.tools:
+        told = [_tool_told(tool, name) for name, tool in granted(node.tools, world.tools).items()]
+        key["tools"] = _hash([told, str(world.tool_context.workspace)])
+    if node.tools or isinstance(tool, str):
+        key |= _permissions(world, node, scope)
+    if node.schema is not None:
+        key["schema"] = _hash(node.schema)
     if node.fallback is not None:
         instead = unit_key(world, node.fallback, {**scope, "error": SOME_ERROR})
         key["fallback"] = _hash(instead or str(node.fallback.body.compiled.data))
@@ -69,6 +78,19 @@ def unit_key(world: World, node: Node, scope: Scope) -> dict[str, str]:
 def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """The parts in which two keys differ."""
     return [part for part in dict.fromkeys([*before, *now]) if before.get(part) != now.get(part)]
+
+
+def _tool_told(tool: Tool, name: str) -> Json:
+    return [name, tool.description, dict(tool.parameters), tool.effect, tool.code]
+
+
+def _permissions(world: World, node: Node, scope: Scope) -> dict[str, str]:
+    """Which calls would be made, where anything is said of that."""
+    plan = world.plan
+    levels = [*world.outer, *(permissions_of(plan, each, scope) for each in (plan.permissions, node.permissions))]
+    if all(level == NONE for level in levels):
+        return {}
+    return {"permissions": _hash([level.model_dump(mode="json") for level in levels])}
 
 
 def _step(node: Node, scope: Scope) -> str:

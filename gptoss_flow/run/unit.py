@@ -110,7 +110,8 @@ class _Unit:
                     )
                 )
                 await self._world.clock.sleep(delay_s)
-                feedback = Feedback(context.answer, error.message) if retry.feedback else None
+                said = Feedback(context.answer, error.message, context.conversation)
+                feedback = said if retry.feedback else None
                 tried += 1
                 self._attempt += 1
 
@@ -119,6 +120,8 @@ class _Unit:
             result = await self._node.step.run(context)
         except ValidationError as error:
             raise _wrong_value(error, self._world.plan, self._node) from None
+        finally:
+            await context.aclose()
         if self._node.expect:
             require(context.expectations(result.output), "expect")
         return result

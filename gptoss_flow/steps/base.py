@@ -15,7 +15,8 @@ from pydantic import Field
 from gptoss_flow.errors import Mark
 from gptoss_flow.events import Event, Json
 from gptoss_flow.fields import Duration, Expression, Identifier, Strict, Templated
-from gptoss_flow.ports import Model, Tool, ToolContext
+from gptoss_flow.permissions import Verdict as Judged
+from gptoss_flow.ports import Asking, Generation, Model, RenderedPrompt, SandboxName, Tool, ToolContext
 
 RetryKind = Literal["timeout", "server", "model", "schema", "check", "tool"]
 
@@ -142,6 +143,10 @@ class StepKeys(CommonKeys):
         """The server it says it wants, by the flow's name for it."""
         return None
 
+    def sandbox_name(self) -> SandboxName:
+        """What tool code runs in that it calls."""
+        return "auto"
+
     def streams(self) -> bool:
         """Whether a terminal shows what it generates as it arrives."""
         return False
@@ -179,6 +184,8 @@ class Feedback:
 
     answer: str | None
     error: str
+    conversation: tuple[RenderedPrompt, Generation] | None = None
+    """Where it can go on: the last prompt, and the whole answer to it."""
 
 
 class StepContext(Protocol):
@@ -195,15 +202,31 @@ class StepContext(Protocol):
     def feedback(self) -> Feedback | None:
         """Of the last try, where `retry.feedback` asks for it."""
 
-    def answered(self, text: str) -> None:
+    def answered(self, text: str, conversation: tuple[RenderedPrompt, Generation] | None = None) -> None:
         """What a model said, whether or not it will be taken: what `feedback` shows it."""
 
     @property
     def date(self) -> str:
         """The run's date, YYYY-MM-DD, frozen for the whole run."""
 
+    def tool_context(
+        self, call_id: str, *, by_model: bool = False, env: Mapping[str, str] | None = None
+    ) -> ToolContext:
+        """What a call may touch: where a model makes it, nothing beside the workspace."""
+
     @property
-    def tool_context(self) -> ToolContext: ...
+    def tools(self) -> Mapping[str, Tool]:
+        """Those that the step grants to its model, by what it calls them."""
+
+    @property
+    def schema(self) -> Mapping[str, Json] | None:
+        """What the file says that the step's `schema` names."""
+
+    def judge(self, tool: str, arguments: Mapping[str, Json], *, by_model: bool = True) -> Judged:
+        """What the permissions say of a call: of the step's own, its own rules alone."""
+
+    async def ask(self, asking: Asking) -> Literal["approved", "declined", "unasked"]:
+        """Let a person decide on a call."""
 
     async def body(self) -> Mapping[str, Any]:
         """The kind's own keys, every value rendered."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import re2
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -19,7 +21,17 @@ from gptoss_flow.events import Channel
 from gptoss_flow.fields import Duration, Strict
 from gptoss_flow.lang.document import read_document
 from gptoss_flow.lang.problems import problems_of
-from gptoss_flow.ports import Clock, Generation, Message, Model, OnText, PromptRequest, RenderedPrompt, continued
+from gptoss_flow.ports import (
+    Clock,
+    Generation,
+    Message,
+    Model,
+    OnText,
+    PromptRequest,
+    RenderedPrompt,
+    ToolCall,
+    continued,
+)
 
 SLOTS = 4
 """How many prompts are answered at once."""
@@ -36,6 +48,20 @@ class Failure(Strict):
     """Whether trying again can help."""
 
 
+class ScriptedCall(Strict):
+    """A call of a tool in an answer."""
+
+    tool: str
+    """Its name."""
+    arguments: dict[str, Any] | str = {}
+    """A mapping, or the text that the model writes in place of one."""
+
+    @property
+    def text(self) -> str:
+        """The arguments as the model writes them."""
+        return self.arguments if isinstance(self.arguments, str) else json.dumps(self.arguments)
+
+
 class Reply(Strict):
     """One answer, and which prompts it is for: all the conditions that it has must hold."""
 
@@ -47,8 +73,12 @@ class Reply(Strict):
     """A regular expression that the prompt matches somewhere."""
     times: Annotated[int, Field(ge=1)] | None = None
     """How often it answers; after that the next reply that fits does."""
+    turn: Annotated[int, Field(ge=1)] | None = None
+    """Which turn of the model this is since somebody asked: 2 is the one that sees what its first calls gave."""
     text: str | None = None
-    """The answer."""
+    """The answer, or what is said before `tool_calls`."""
+    tool_calls: list[ScriptedCall] = []
+    """What it calls in place of an answer."""
     reasoning: str = ""
     """What goes before it on the analysis channel."""
     finish_reason: Literal["stop", "length"] = "stop"
@@ -72,14 +102,15 @@ class Reply(Strict):
 
     @model_validator(mode="after")
     def _answers_or_fails(self) -> Reply:
-        if (self.text is None) == (self.error is None):
-            raise PydanticCustomError("reply", 'needs either "text" or "error"')
+        if (self.text is None and not self.tool_calls) == (self.error is None):
+            raise PydanticCustomError("reply", 'needs either "text" or "error", or "tool_calls"')
         return self
 
     def fits(self, prompt: RenderedPrompt) -> bool:
         asked = "\n\n".join(m.content for m in prompt.messages)
         return (
             (self.step is None or self.step in (prompt.step, re.sub(r"\[[^]]*\]", "", prompt.step)))
+            and (self.turn is None or self.turn == _turn(prompt.messages))
             and (self.contains is None or self.contains in asked)
             and (self.matches is None or re2.search(self.matches, asked) is not None)
         )
@@ -144,7 +175,7 @@ class ScriptedModel:
         return RenderedPrompt(
             mode="chat" if request.mode == "auto" else request.mode,
             messages=request.messages,
-            tokens=tuple(i for message in request.messages for i in _ids(message.content)),
+            tokens=tuple(i for message in request.messages for i in _ids(_whole(message))),
             params=dict(request.params),
             step=request.step,
             request=request,
@@ -157,7 +188,12 @@ class ScriptedModel:
         await self._clock.sleep(reply.delay)
         if reply.error is not None:
             raise StepError(reply.error.kind, reply.error.message, retryable=reply.error.retryable)
-        said = [*_said("analysis", reply.reasoning), *_said("final", reply.text or "")]
+        called = _calls(reply, prompt.messages)
+        said = [
+            *_said("analysis", reply.reasoning),
+            *_said("final", reply.text or ""),
+            *(word for call in called for word in _said("commentary", f"{call.name} {call.arguments}")),
+        ]
         limit = prompt.params.get("max_tokens")
         cut = limit is not None and len(said) > limit
         arrivals: list[metrics.Arrival] = []
@@ -177,6 +213,7 @@ class ScriptedModel:
             reasoning=reasoning,
             tokens=tuple(_id(word) for _, word in said[:limit]),
             finish_reason="length" if cut else reply.finish_reason,
+            calls=() if cut else called,
             usage=metrics.usage(
                 tokens_evaluated=len(prompt.tokens),
                 tokens_predicted=len(arrivals),
@@ -211,6 +248,24 @@ def _quietly() -> re2.Options:
     options = re2.Options()
     options.log_errors = False  # else the library writes to standard error itself
     return options
+
+
+def _turn(messages: Sequence[Message]) -> int:
+    """How often the model has spoken since the last message of somebody else, and once more."""
+    since = list(takewhile(lambda message: message.role in ("assistant", "tool"), reversed(messages)))
+    return sum(message.role == "assistant" for message in since) + 1
+
+
+def _calls(reply: Reply, before: Sequence[Message]) -> tuple[ToolCall, ...]:
+    first = sum(len(message.tool_calls) for message in before) + 1
+    return tuple(
+        ToolCall(id=f"call_{first + n}", name=call.tool, arguments=call.text)
+        for n, call in enumerate(reply.tool_calls)
+    )
+
+
+def _whole(message: Message) -> str:
+    return message.content + "".join(f" {call.name} {call.arguments}" for call in message.tool_calls)
 
 
 def _said(channel: Channel, text: str) -> Iterator[tuple[Channel, str]]:

@@ -8,6 +8,7 @@ from tests.flows import problems_in
 
 STEPS = "version: 1\nsteps:\n"
 SET = "  z: {set: {x: 1}}\n"
+PROMPT = "  a:\n    prompt:\n      user: x\n"
 
 FAULTS = {
     # --- names -------------------------------------------------------------------------------------------------
@@ -202,7 +203,56 @@ FAULTS = {
     ),
     "a limit of nothing": (SET + "limits: {time: 0s}\n", '4:16: "0s" is too small; it must be more than 0'),
     "a record without a folder": (SET + "record: {}\n", '4:1: "record" needs the key "dir"; add it'),
-    "permissions": (SET + "permissions: {allow: [x]}\n", '4:1: "permissions" is not supported yet; remove it'),
+    "a rule for no tool": (
+        SET + "permissions: {allow: [read_fil]}\n",
+        '4:23: "read_fil" is not a tool; did you mean "read_file"?',
+    ),
+    "a rule for no argument": (
+        SET + "permissions: {deny: [{read_file: {pth: x}}]}\n",
+        '4:35: "read_file" has no argument "pth"; did you mean "path"?',
+    ),
+    "a rule with an expression": (
+        SET + "permissions: {ask: [{read_file: {path: '${{ 1 }}'}}]}\n",
+        "4:40: a rule is known before the run; write it without expressions",
+    ),
+    "a host out of a step": (
+        SET + "permissions: {hosts: ['${{ steps.a.output }}']}\n",
+        '4:23: "steps" can\'t be used here; allowed: inputs, vars, env',
+    ),
+    "a prompt's tool that is none": (
+        PROMPT + "      tools: [read_fil]\n",
+        '6:15: "read_fil" is not a tool; did you mean "read_file"?',
+    ),
+    "a choice that is not granted": (
+        PROMPT + "      tools: [read_file]\n      tool_choice: list_files\n",
+        '7:20: "list_files" is not one of the step\'s tools; allowed: auto, none, required, read_file',
+    ),
+    "a schema that is none": (
+        PROMPT + "      schema: {type: objec}\n",
+        '6:15: "schema" is no JSON Schema: type must be one of "array", "boolean", "integer", "null", "number"',
+    ),
+    "a schema's file that is missing": (
+        PROMPT + "      schema: answer.json\n",
+        '6:15: there is no file "answer.json"',
+    ),
+    "schema and grammar": (
+        PROMPT + "      schema: {}\n      grammar: x\n",
+        '3:3: "prompt" of step "a": "schema" and "grammar" exclude each other',
+    ),
+    "a conversation of no step": (
+        PROMPT + "      continue: b\n",
+        '6:17: step "a" needs "b", which is not a step; allowed: a',
+    ),
+    "a conversation with itself": (
+PROMPT + "      continue: a\n", '6:17: step "a" needs itself: a -> a'),
+    "a conversation of no prompt": (
+        PROMPT + "      continue: b\n  b: {set: {x: 1}}\n",
+        '6:17: "continue" goes on with a conversation, and "b" is a set step; name a prompt',
+    ),
+    "a conversation of many": (
+        PROMPT + "      continue: b\n  b: {foreach: [1], prompt: {user: x}}\n",
+        '6:17: "b" is run for several items, each with a conversation of its own',
+    ),
     "a secret that is no name": (
         SET + "secrets: [a-b]\n",
         '4:11: "a-b" is not allowed here; a name is a letter or _',

@@ -11,8 +11,10 @@ from typing import Any
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.errors import ExitCode
 from gptoss_flow.events import Stamped, StepFinished, StepStarted, TokensArrived
+from gptoss_flow.lang.load import load_flow
+from gptoss_flow.plan.compile import compile_flow
 from gptoss_flow.plan.plan import Plan
-from gptoss_flow.ports import ToolContext
+from gptoss_flow.ports import Tool, ToolContext
 from gptoss_flow.run.clock import SystemClock
 from gptoss_flow.run.ends import RunResult
 from gptoss_flow.run.executor import Executor
@@ -24,11 +26,13 @@ from gptoss_flow.tools import TOOLS
 STEPS = "version: 1\nsteps:\n"
 
 
-def compiled(text: str, files: Mapping[str, str] | None = None) -> Plan:
-    """The plan of a flow, beside which these other files lie."""
+def compiled(text: str, files: Mapping[str, str] | None = None, tools: Mapping[str, Tool] | None = None) -> Plan:
+    """The plan of a flow, beside which these other files lie; `tools` in place of the built-in ones."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in {"flow.yaml": text, **(files or {})}.items():
             Path(folder, name).write_text(content, encoding="utf-8")
+        if tools is not None:
+            return compile_flow(load_flow(Path(folder, "flow.yaml"), Path.cwd()), tools)
         return check_flow(Path(folder, "flow.yaml"))
 
 
@@ -43,19 +47,20 @@ class Run:
         files: Mapping[str, str] | None = None,
         when: Callable[[Run, Any], None] | None = None,
         models: Any = None,
+        tools: Mapping[str, Tool] | None = None,
         **more: Any,
     ) -> None:
         self.log = EventLog()
         clock = SystemClock()
         self.when = when
         self.journal = Journal([self.log, self], clock)
-        self.plan = compiled(text, files)
+        self.plan = compiled(text, files, tools)
         self.models = models or ScriptedModels(Script.model_validate(replies or {"default": "fine"}), clock)
         self.executor = Executor(
             self.plan,
             scope={"inputs": {"n": 3}, "vars": {}, "env": {}, "run": {"id": "r"}},
             models=self.models,
-            tools=TOOLS,
+            tools=TOOLS if tools is None else tools,
             tool_context=ToolContext(workspace=Path.cwd()),
             emit=self.journal.emit,
             clock=clock,

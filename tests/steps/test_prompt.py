@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from gptoss_flow.fields import RENDERED
 from gptoss_flow.ports import Message
-from gptoss_flow.steps.prompt import PromptBody
+from gptoss_flow.steps.prompt_body import PromptBody
 
 
 def body(**keys: Any) -> PromptBody:

@@ -1,0 +1,166 @@
+"""What is decided of a model's calls, without doing any: how they read, whether they may go on. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gptoss_flow.arguments import check_arguments
+from gptoss_flow.errors import StepError
+from gptoss_flow.events import Json
+from gptoss_flow.fields import json_text
+from gptoss_flow.ports import Generation, Tool, ToolCall, ToolSpec
+from gptoss_flow.words import suggest
+
+MAX_RESULT_CHARS = 32_000
+"""Of a tool's result, what a model is given; the record has all of it."""
+MOST_SAME = 3
+"""How often in a row a model may make the very same call; the last of them is the end."""
+UNNAMED = "unknown"
+"""What the record calls a tool whose name is none."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_BARE = {"python": "code"}
+"""Tools that a model may call with a text that is no JSON, and the argument which that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a conversation with tools may go on; None: however long."""
+
+    turns: int
+    calls: int
+    tokens: int | None = None
+    """Computed and generated, over all turns."""
+
+
+class Spent:
+    """What a conversation has used up."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._turns = self._calls = self._tokens = self._same = 0
+        self._last: tuple[str, str] | None = None
+
+    def take(self, answer: Generation) -> None:
+        """Count an answer. Raises `StepError` that names the bound where it wants to go on beyond one."""
+        usage, bounds = answer.usage, self._bounds
+        self._turns += 1
+        self._tokens += usage.get("prompt_tokens", 0) - usage.get("cached_tokens", 0)
+        self._tokens += usage.get("completion_tokens", 0)
+        if not answer.calls:
+            return
+        wanted = ", ".join(dict.fromkeys(named(call) for call in answer.calls))
+        if self._turns >= bounds.turns:
+            raise _beyond("max_turns", f"the model may take {bounds.turns} and wants {wanted} in another")
+        self._calls += len(answer.calls)
+        if self._calls > bounds.calls:
+            raise _beyond("max_tool_calls", f"the model may make {bounds.calls} calls and wants {self._calls}")
+        if bounds.tokens is not None and self._tokens > bounds.tokens:
+            said = f"the model may use {bounds.tokens} tokens and has used {self._tokens} without an answer"
+            raise _beyond("max_total_tokens", said)
+        for call in answer.calls:
+            same = (call.name, _canonical(call.arguments))
+            self._same = self._same + 1 if same == self._last else 1
+            self._last = same
+            if self._same >= MOST_SAME:
+                raise StepError(
+                    "model", f"the model called {named(call)} {MOST_SAME} times in a row with the same arguments"
+                )
+
+
+def _beyond(bound: str, said: str) -> StepError:
+    return StepError("model", f"{bound}: {said}")
+
+
+def _canonical(arguments: str) -> str:
+    try:
+        return json.dumps(json.loads(arguments), sort_keys=True)
+    except (ValueError, RecursionError):
+        return arguments
+
+
+def named(call: ToolCall) -> str:
+    """The name of the tool that a call is for, as far as it is a name."""
+    return call.name if _NAME.fullmatch(call.name) else UNNAMED
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A call as it reads: of a tool, with arguments that it takes; or `fault` says why it is none."""
+
+    tool: Tool | None
+    arguments: dict[str, Json]
+    fault: str = ""
+    is_object: bool = True
+    """Whether the arguments are an object in JSON at all."""
+
+
+def read_call(call: ToolCall, granted: Mapping[str, Tool]) -> Read:
+    """Judge a call against the tools that the step grants."""
+    arguments = _object(call.arguments)
+    tool = granted.get(call.name)
+    if arguments is None and call.name in _BARE and tool is not None:
+        arguments = {_BARE[call.name]: call.arguments}
+    if tool is None:
+        said = f'there is no tool "{named(call)}"; {suggest(named(call), granted)}'
+        return Read(None, arguments or {}, said, arguments is not None)
+    if arguments is None:
+        return Read(tool, {}, "its arguments are not an object in JSON", False)
+    problems = check_arguments(tool, arguments)
+    return Read(tool, arguments, "; ".join(map(str, problems)))
+
+
+def _object(text: str) -> dict[str, Json] | None:
+    """The arguments, where they are an object in JSON that text can say."""
+    try:
+        value = json.loads(text, parse_constant=_not_json) if text.strip() else {}
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _not_json(word: str) -> Json:
+    raise ValueError(f"{word} is no JSON value")
+
+
+def batches(calls: Sequence[Read]) -> list[list[int]]:
+    """Which calls of a turn are made at once: those that change nothing, with none that does between them."""
+    found: list[list[int]] = []
+    is_open = False
+    for index, call in enumerate(calls):
+        is_pure = call.tool is None or call.tool.effect == "pure"
+        if is_pure and is_open:
+            found[-1].append(index)
+        else:
+            found.append([index])
+        is_open = is_pure
+    return found
+
+
+def shown_result(result: Json) -> str:
+    """What a model is told that a tool gave."""
+    return _capped(json_text(result))
+
+
+def shown_error(error: str) -> str:
+    """What a model is told that went wrong with its call."""
+    return _capped(f"error: {error}")
+
+
+def _capped(text: str) -> str:
+    if len(text) <= MAX_RESULT_CHARS:
+        return text
+    return (
+        f"{text[:MAX_RESULT_CHARS]}\n[cut: these are the first {MAX_RESULT_CHARS:,} of {len(text):,} characters]"
+    )
+
+
+def specs(tools: Mapping[str, Tool]) -> tuple[ToolSpec, ...]:
+    """What a model is told of tools."""
+    return tuple(
+        ToolSpec(name=name, description=tool.description, parameters=tool.parameters)
+        for name, tool in tools.items()
+    )

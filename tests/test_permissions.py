@@ -1,0 +1,76 @@
+"""What the rules say of a call: deny, then ask, then allow; patterns over whole values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptoss_flow.permissions import Permissions, judge, merged
+
+RM: list[Any] = [{"shell": {"command": "rm *"}}]
+PYTEST: list[Any] = [{"shell": {"command": "pytest *"}}]
+DOCS: list[Any] = [{"read_file": {"path": "docs/*"}}]
+
+
+@pytest.mark.parametrize(
+    ("rules", "tool", "arguments", "word"),
+    [
+        ({}, "shell", {}, "granted"),
+        ({"allow": ["read_file"]}, "shell", {}, "granted"),
+        ({"allow": ["shell"]}, "shell", {"command": "x"}, "allowed"),
+        ({"allow": ["s*"]}, "shell", {}, "allowed"),
+        ({"allow": ["browser"]}, "browser.open", {}, "allowed"),
+        ({"deny": ["browser.*"]}, "browser.open", {}, "denied"),
+        ({"deny": ["browser.*"]}, "browse", {}, "granted"),
+        ({"allow": PYTEST}, "shell", {"command": "pytest -q"}, "allowed"),
+        ({"allow": PYTEST}, "shell", {"command": "cd x && pytest -q"}, "denied"),
+        ({"allow": PYTEST}, "shell", {}, "denied"),
+        ({"allow": PYTEST, "ask": ["shell"]}, "shell", {"command": "pytest -q"}, "ask"),
+        ({"allow": PYTEST, "ask": RM}, "shell", {"command": "rm x"}, "ask"),
+        ({"allow": PYTEST, "ask": RM}, "shell", {"command": "ls"}, "denied"),
+        ({"allow": ["shell"], "ask": ["shell"], "deny": RM}, "shell", {"command": "rm x"}, "denied"),
+        ({"allow": ["shell"], "deny": RM}, "shell", {"command": "ls"}, "allowed"),
+        ({"allow": [*PYTEST, {"shell": {"command": "ls*"}}]}, "shell", {"command": "ls -l"}, "allowed"),
+        ({"allow": [{"shell": {"command": "a.c"}}]}, "shell", {"command": "abc"}, "denied"),
+        ({"allow": [{"f": {"n": 3, "all": True}}]}, "f", {"n": 3, "all": True}, "allowed"),
+        ({"allow": [{"f": {"n": 3, "all": True}}]}, "f", {"n": 3}, "denied"),
+        ({"allow": DOCS}, "read_file", {"path": "docs/a/b.md"}, "allowed"),
+        ({"allow": DOCS}, "read_file", {"path": "docs/../secret"}, "denied"),
+        ({"deny": [{"read_file": {"path": "secret/*"}}]}, "read_file", {"path": "./secret/x"}, "denied"),
+        ({"deny": [{"read_file": {"path": "secret/*"}}]}, "read_file", {"path": "a/../secret//x"}, "denied"),
+    ],
+)
+def test_the_strongest_rule_that_fits_decides(
+    rules: dict[str, Any], tool: str, arguments: dict[str, Any], word: str
+) -> None:
+    assert judge([Permissions.model_validate(rules)], tool, arguments).word == word
+
+
+def test_of_several_flows_the_strictest_decides() -> None:
+    outer, inner = Permissions(deny=RM), Permissions(allow=["shell"])
+    assert judge([outer, inner], "shell", {"command": "rm x"}).word == "denied"
+    assert judge([outer, inner], "shell", {"command": "ls"}).word == "allowed"
+    assert judge([], "shell", {}).word == "granted"
+
+
+def test_a_verdict_names_its_rule() -> None:
+    assert judge([Permissions(deny=RM)], "shell", {"command": "rm x"}).rule == "deny: shell {command: rm *}"
+    assert judge([Permissions(allow=PYTEST)], "shell", {}).rule == "allow: shell {command: pytest *}"
+
+
+def test_a_step_adds_to_its_flow() -> None:
+    both = merged(Permissions(deny=RM, hosts=["a"], network=True), Permissions(allow=PYTEST, hosts=["b", "a"]))
+    assert (both.deny, both.allow, both.hosts, both.network) == (RM, PYTEST, ["a", "b"], True)
+    assert merged(Permissions(network=True), Permissions(network=False)).network is False
+
+
+@given(st.text(), st.text())
+def test_a_value_without_wildcards_fits_itself_alone(value: str, other: str) -> None:
+    literal = "".join(f"[{c}]" if c in "*?[" else c for c in value)
+    rules = Permissions(allow=[{"f": {"x": literal}}])
+    assert judge([rules], "f", {"x": value}).word == "allowed"
+    if other != value:
+        assert judge([rules], "f", {"x": other}).word == "denied"
