@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -44,13 +45,15 @@ def validate_arguments(tool: Tool, arguments: Mapping[str, Json]) -> dict[str, J
 
 @dataclass(frozen=True)
 class BuiltIn(Generic[A]):
-    """A tool that works on files: `work` runs in a thread. Satisfies `ports.Tool`."""
+    """Satisfies `ports.Tool`. `work` runs in a thread, unless it is async."""
 
     name: str
     description: str
     effect: Literal["pure", "idempotent", "once"]
     arguments: type[A]
     work: Callable[[A, ToolContext], Json]
+    parts: tuple[str, ...] = ()
+    """Folders beside this file whose code decides, with that of `work`'s own file, what the tool does."""
 
     @cached_property
     def parameters(self) -> Mapping[str, Json]:
@@ -59,10 +62,14 @@ class BuiltIn(Generic[A]):
 
     @cached_property
     def code(self) -> str:
-        return sha256(Path(self.work.__code__.co_filename).read_bytes()).hexdigest()[:16]
+        files = [Path(self.work.__code__.co_filename)]
+        files += (file for part in self.parts for file in sorted(Path(__file__).with_name(part).rglob("*.py")))
+        return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
         checked = self._parsed(validate_arguments(self, arguments))
+        if iscoroutinefunction(self.work):
+            return await self.work(checked, context)
         return await asyncio.to_thread(self.work, checked, context)
 
     def _parsed(self, arguments: Mapping[str, Json]) -> A:
