@@ -21,6 +21,11 @@ def suggest(word: str, allowed: Iterable[str]) -> str:
     return f"allowed: {', '.join(listed)}" if words else "none is allowed here"
 
 
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text that stand between spaces."""
+    return frozenset(text.split())
+
+
 def count(number: int, noun: str) -> str:
     """`1 step`, `3 steps`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

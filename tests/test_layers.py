@@ -46,6 +46,9 @@ HOMES = {
     "yaml": {"lang"},
     "networkx": {"plan"},
     "httpx": {"llama"},
+    "httpcore": {"tools"},
+    "idna": {"tools"},
+    "lxml": {"tools"},
     "openai_harmony": {"prompt"},
     "jinja2": {"refs", "ui"},
     "re2": {"refs", "record", "testing"},
@@ -68,9 +71,12 @@ LAZY = {
     "server/embedded.py",
     "server/engines.py",
     "server/guardian/child.py",
+    "tools/browser/tool.py",
+    "tools/http.py",
 }
 """Where a function may import: click's lazy commands and what is to be quick to answer, the wheel that only some
-machines have, and the guardian, which starts in milliseconds because it loads next to nothing."""
+machines have, what the web tools dial and parse with, and the guardian, which starts in milliseconds because it
+loads next to nothing."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -1,0 +1,62 @@
+"""What the tool `http` does: a request to a granted host, and its answer as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gptoss_flow.events import Json
+from gptoss_flow.ports import ToolContext
+from gptoss_flow.tools.browser.dial import Network
+from gptoss_flow.tools.browser.fetch import LIMITS, Answer, Head, Request, fetch
+from gptoss_flow.tools.browser.hosts import Reach
+from gptoss_flow.tools.browser.text import judge_type, media_type, text_of
+from gptoss_flow.tools.browser.urls import parse_url
+from gptoss_flow.tools.json_value import json_value
+
+_TOLD = ("content-type", "date", "etag", "last-modified", "link", "location", "retry-after", "x-request-id")
+"""The headers that are given back. Cookies are neither kept nor told."""
+
+
+async def ask(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: str | None,
+    json_body: Json,
+    timeout_s: float,
+    context: ToolContext,
+) -> Json:
+    """`{status, headers, text, json}`; of the last two one is null. Raises `StepError`."""
+    given = {"Accept": "application/json, text/*;q=0.9", **_typed(headers, json_body)}
+    data = body if json_body is None else json.dumps(json_body, ensure_ascii=False)
+    request = Request(url=parse_url(url), method=method, headers=given, body=(data or "").encode(errors="replace"))
+    limits = replace(LIMITS, total_s=timeout_s, read_s=timeout_s)
+    reach = Reach.granted(context.grants.hosts, rest=False)
+    network = context.kept.get("network", Network)
+    answer = await fetch(request, reach, network, _has_no_body if method == "HEAD" else judge_type, limits)
+    told = {name: answer.head.headers[name] for name in _TOLD if name in answer.head.headers}
+    text, data_said = _read(answer)
+    return {"status": answer.head.status, "headers": told, "text": text, "json": data_said}
+
+
+def _typed(headers: Mapping[str, str], json_body: Json) -> Mapping[str, str]:
+    is_typed = any(name.lower() == "content-type" for name in headers)
+    return headers if is_typed or json_body is None else {**headers, "Content-Type": "application/json"}
+
+
+def _has_no_body(head: Head) -> None:
+    """Then it does not matter what type it would be of."""
+
+
+def _read(answer: Answer) -> tuple[str | None, Json]:
+    text = text_of(answer)
+    kind = media_type(answer.head)
+    if kind == "application/json" or kind.endswith("+json"):
+        try:
+            return None, json_value(json.loads(text))
+        except (ValueError, RecursionError):
+            pass  # it says so and is none, or none that a record can hold: then it is text
+    return text, None
