@@ -51,7 +51,7 @@ HOMES = {
     "lxml": {"tools"},
     "openai_harmony": {"prompt"},
     "jinja2": {"refs", "ui"},
-    "re2": {"refs", "record", "testing"},
+    "re2": {"refs", "record", "testing", "tools"},
     "rich": {"ui"},
     "xllamacpp": {"server"},
     "click": {"cli"},

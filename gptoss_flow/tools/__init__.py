@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from gptoss_flow.ports import Tool
+from gptoss_flow.tools.apply_patch.tool import APPLY_PATCH, UNDO_PATCH
 from gptoss_flow.tools.browser.tool import BROWSER
 from gptoss_flow.tools.http import HTTP
 from gptoss_flow.tools.list_files import LIST_FILES
 from gptoss_flow.tools.read_file import READ_FILE
 from gptoss_flow.tools.repo_files import REPO_FILES
+from gptoss_flow.tools.search_text import SEARCH_TEXT
+from gptoss_flow.tools.write_file import WRITE_FILE
 
-TOOLS: dict[str, Tool] = {tool.name: tool for tool in (READ_FILE, LIST_FILES, REPO_FILES, *BROWSER, HTTP)}
+READING = (READ_FILE, LIST_FILES, REPO_FILES, SEARCH_TEXT)
+WRITING = (WRITE_FILE, APPLY_PATCH, UNDO_PATCH)
+
+TOOLS: dict[str, Tool] = {tool.name: tool for tool in (*READING, *WRITING, *BROWSER, HTTP)}
 """Name to tool, as a step's `tool:` names it."""

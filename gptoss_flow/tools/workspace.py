@@ -102,7 +102,7 @@ def opened(place: Place, *, folder: bool = False) -> Iterator[int]:
     try:
         descriptor = open_at(place.root, place.parts, folder=folder)
     except OSError as failure:
-        raise refusal(_explained(failure, place, folder=folder)) from None
+        raise refusal(explained(failure, place, folder=folder)) from None
     try:
         yield descriptor
     finally:
@@ -211,7 +211,8 @@ def refusal(message: str) -> StepError:
     return StepError("tool", message, retryable=False)
 
 
-def _explained(failure: OSError, place: Place, *, folder: bool) -> str:
+def explained(failure: OSError, place: Place, *, folder: bool = False) -> str:
+    """Why a place could not be opened, in words for who named it."""
     match failure.errno:
         case errno.ENOENT:
             return f"{place} does not exist in {one_line(str(place.root))}"

@@ -14,7 +14,7 @@ from gptoss_flow.tools import TOOLS
 from gptoss_flow.tools.base import validate_arguments
 from tests.tools.conftest import Call
 
-PURE = {"read_file", "list_files", "repo_files"}
+PURE = {"read_file", "list_files", "repo_files", "search_text"}
 
 
 def said(tool: str, arguments: dict[str, Any], *, templated: bool = False) -> list[str]:
