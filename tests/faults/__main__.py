@@ -19,7 +19,7 @@ from tests.stage import demo_cache
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    known = f"rows of the catalogue (A05), or some of: {', '.join(SCENES)}"
+    known = f"rows of the catalogue (A05), themes (patch), or some of: {', '.join(SCENES)}"
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{known} [default: all scenes]")
     parser.add_argument("--list", action="store_true", help="print what holds each row of the catalogue")
     parser.add_argument("--rounds", type=int, help="how often each is played [default: its own number]")
@@ -27,7 +27,7 @@ def main() -> int:
     if args.list:
         print(listing())
         return 0
-    names = [scene for name in args.names for scene in (scenes_of(name) if name in ROWS else [name])]
+    names = [scene for name in args.names for scene in _scenes(name)]
     if unknown := set(names) - SCENES.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     missed = 0
@@ -42,6 +42,13 @@ def main() -> int:
             print(figure.said if figure.met else f"{figure.said}  <-- MISSED", flush=True)
             missed += not figure.met
     return 1 if missed else 0
+
+
+def _scenes(name: str) -> list[str]:
+    """Those of a row, of a theme (what their names begin with), or the one of that name."""
+    if name in ROWS:
+        return scenes_of(name)
+    return [scene for scene in SCENES if scene.startswith(f"{name}-") and name not in SCENES] or [name]
 
 
 sys.exit(main())

@@ -1,7 +1,7 @@
 """The faults of servers and their client, and what holds each: an ordinary test, a scene, or nothing yet.
 
 The rows' numbers are those of the design's list of faults and attacks: A of a server's start, stop and identity, B
-of the client, C of the record, F24 to F28 of what others may see of a server.
+of the client, C of the record, F of what tools and others may do and see.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _RETRY = "llama/test_retry.py::test_"
 _SSE = "llama/test_sse.py::test_"
 _RUNS = "test_real_runs.py::test_"
 _BROKEN = "faults/test_record.py::test_"
+_WRITING = "tools/test_writing.py::test_"
 _RESUME = "cli/test_resume.py::test_"
 
 ROWS: dict[str, Row] = {
@@ -237,6 +238,28 @@ ROWS: dict[str, Row] = {
     ),
     "C22": _row("the run's folder is removed", "folder-removed"),
     "C23": _row("few files may be open", "few-files", "failed-open"),
+    "F11": _row(
+        "links, devices and FIFOs where the host reads and writes",
+        "tools/test_workspace.py::test_what_is_no_regular_file_is_refused_at_once",
+        _WRITING + "no_link_is_followed_or_replaced",
+        _WRITING + "what_is_no_regular_file_is_neither_read_nor_replaced",
+        _WRITING + "a_hard_link_to_something_outside_is_cut_not_written_through",
+    ),
+    "F12": _row(
+        "a patch that wants out, or into .git",
+        "patch-race",
+        _WRITING + "nothing_is_written_outside",
+        _WRITING + "what_is_gits_or_our_own_is_written_by_no_tool",
+        _WRITING + "a_folder_that_is_swapped_for_a_link_meanwhile_leads_nowhere",
+        "tools/apply_patch/test_apply_patch.py::test_sizes_are_bounded",
+    ),
+    "F13": _row(
+        "a patch that is killed half-way",
+        "patch-kill",
+        "patch-kill-twice",
+        "tools/test_commit.py::test_an_error_at_any_call_takes_all_back",
+        "faults/test_patches.py::test_a_patch_that_is_killed_anywhere_leaves_the_old_files_or_the_new_ones",
+    ),
     "F24": _row(
         "file modes under umask 000",
         "secrets-kept",

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import patch
 
+from gptoss_flow.errors import StepError
+from gptoss_flow.ports import ToolContext
+from gptoss_flow.tools.apply_patch.tool import ApplyPatch, apply_patch
 from tests.faults.stage import Figure, Scene, Stage, Tally
 from tests.tools.conftest import plant, tree
 from tests.tools.race import raced
@@ -59,18 +62,6 @@ PATCH = """\
 +new
 *** End Patch
 """
-CALL = """\
-import asyncio, os, signal, sys
-from pathlib import Path
-from unittest.mock import patch
-from gptoss_flow.ports import ToolContext
-from gptoss_flow.tools import TOOLS
-arguments = {"patch": sys.stdin.read(), "dry_run": sys.argv[2] == "dry"}
-if sys.argv[2] == "stop":
-    os.kill(os.getpid(), signal.SIGSTOP)
-TOOLS["apply_patch"].work(TOOLS["apply_patch"].arguments(**arguments), ToolContext(workspace=Path(sys.argv[1])))
-"""
-"""A process that applies a patch from its standard input, in its only thread; `stop`: it stops before it does."""
 
 
 def prepared(workspace: Path) -> None:
@@ -85,41 +76,52 @@ def undone(workspace: Path) -> None:
 
 
 class Patching:
-    """Processes that patch a workspace of their own, each under strace."""
+    """Processes that patch a workspace of their own: forks of one that has all imported, each under strace."""
 
     def __init__(self, folder: Path) -> None:
         self.workspace, self._log = folder / "workspace", folder / "trace"
         self.workspace.mkdir()
-        self._environ = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONDONTWRITEBYTECODE": "1"}
-
-    def patch(self, *, inject: str = "", dry_run: bool = False) -> tuple[int, list[str]]:
-        """Apply the patch, as far as that goes: the exit code, and each call that was made."""
-        how = "dry" if dry_run else "stop"
-        process = subprocess.Popen(
-            [sys.executable, "-c", CALL, str(self.workspace), how],
-            env=self._environ,
+        self._warm = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.patches", str(self.workspace)],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
             stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
         )
-        assert process.stdin is not None
-        process.stdin.write(PATCH)
-        process.stdin.close()
-        if not dry_run:
-            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-            command = ["strace", "-o", str(self._log), "-e", f"trace={','.join(CALLS)}", "-e", "signal=none"]
-            command += ["-e", f"inject={inject}"] if inject else []
-            tracer = subprocess.Popen([*command, "-p", str(process.pid)], stderr=subprocess.PIPE, text=True)
-            assert tracer.stderr is not None
-            assert "attached" in tracer.stderr.readline()
-            os.kill(process.pid, signal.SIGCONT)
-            tracer.communicate(timeout=30)
-        assert process.stderr is not None
-        said = process.stderr.read()
-        process.stderr.close()
-        code = process.wait(30)
-        assert dry_run or code in (0, -signal.SIGKILL), said
-        return code, self._log.read_text("utf-8", "replace").splitlines() if not dry_run else []
+
+    def __enter__(self) -> Patching:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._warm.stdin is not None
+        assert self._warm.stdout is not None
+        self._warm.stdin.close()
+        self._warm.wait(30)
+        self._warm.stdout.close()
+
+    def patch(self, *, inject: str = "") -> tuple[int, list[str]]:
+        """Apply the patch, as far as that goes: the exit code, and each call that was made."""
+        pid = self._ask("stopped")
+        command = ["strace", "-o", str(self._log), "-e", f"trace={','.join(CALLS)}", "-e", "signal=none"]
+        command += ["-e", f"inject={inject}"] if inject else []
+        tracer = subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.PIPE, text=True)
+        assert tracer.stderr is not None
+        assert "attached" in tracer.stderr.readline()
+        os.kill(pid, signal.SIGCONT)
+        tracer.communicate(timeout=30)
+        return self._ask(f"wait {pid}"), self._log.read_text("utf-8", "replace").splitlines()
+
+    def take_back(self) -> None:
+        """Call for a dry run, which fails where the patch is in already; what is half done is taken back before."""
+        self._ask(f"wait {self._ask('dry')}")
+
+    def _ask(self, what: str) -> int:
+        assert self._warm.stdin is not None
+        assert self._warm.stdout is not None
+        self._warm.stdin.write(what + "\n")
+        self._warm.stdin.flush()
+        return int(self._warm.stdout.readline())
 
     def calls(self) -> list[tuple[str, int]]:
         """Each call that an undisturbed patch makes, as its name and its number among those of that name."""
@@ -138,14 +140,26 @@ class Patching:
         return found
 
     def killed_at(self, call: str, number: int) -> str | None:
-        """What is wrong after kill -9 at that call and another process's call; None where it was not killed."""
+        """What is wrong after kill -9 at that call, and another process's; None where it was not killed."""
         undone(self.workspace)
         prepared(self.workspace)
         code, _ = self.patch(inject=f"{call}:signal=SIGKILL:when={number}")
         if code == 0:
             return None
-        self.patch(dry_run=True)  # fails where the patch is in already; what is half done is taken back before
+        return self._fault()
+
+    def killed_twice(self, first: tuple[str, int], second: tuple[str, int]) -> str:
+        """The same, with kill -9 of the next patch as well, which takes the first one back if it gets so far."""
+        undone(self.workspace)
+        prepared(self.workspace)
+        for call, number in (first, second):
+            self.patch(inject=f"{call}:signal=SIGKILL:when={number}")
+        return self._fault()
+
+    def _fault(self) -> str:
+        self.take_back()
         found = tree(self.workspace)
+        found.pop(".gptoss-flow/", None)  # an empty folder may be left of it
         if found not in (OLD, NEW):
             return f"neither old nor new: {found}"
         modes = {path.stat().st_mode & 0o777 for path in self.workspace.glob("*.sh")}
@@ -157,13 +171,26 @@ def killed_everywhere(stage: Stage) -> Figure:
     if shutil.which("strace") is None:
         return Figure("not played: needs strace", True)
     tally = Tally()
-    with tempfile.TemporaryDirectory(prefix="patch-") as folder:
-        patching = Patching(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="patch-") as folder, Patching(Path(folder)) as patching:
         calls = patching.calls()
         for call, number in random.sample(calls, min(stage.rounds or len(calls), len(calls))):
             fault = patching.killed_at(call, number)
             if fault is not None:
                 tally.add(f"{call} {number}: {fault}" if fault else "")
+    return tally.figure()
+
+
+def killed_again(stage: Stage) -> Figure:
+    """F13: the same, and kill -9 of the one that takes it back."""
+    if shutil.which("strace") is None:
+        return Figure("not played: needs strace", True)
+    tally, chance = Tally(), random.Random(13)
+    with tempfile.TemporaryDirectory(prefix="patch-") as folder, Patching(Path(folder)) as patching:
+        calls = patching.calls()
+        for _ in stage.times(150):
+            first, second = chance.choice(calls), chance.choice(calls)
+            fault = patching.killed_twice(first, second)
+            tally.add(f"{first}, {second}: {fault}" if fault else "")
     return tally.figure()
 
 
@@ -178,4 +205,41 @@ def race(stage: Stage) -> Figure:
     return Figure(f"{said}{'; ' if wrong else ''}{wrong}", not figure.wrong and figure.made > 0)
 
 
-SCENES: dict[str, Scene] = {"patch-race": race, "patch-kill": killed_everywhere}
+SCENES: dict[str, Scene] = {"patch-race": race, "patch-kill": killed_everywhere, "patch-kill-twice": killed_again}
+
+
+# --- the process that is forked -------------------------------------------------------------------------------
+
+
+def serve(workspace: Path) -> None:
+    for line in sys.stdin:
+        what, _, number = line.strip().partition(" ")
+        if what == "wait":
+            _, status = os.waitpid(int(number), 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+            continue
+        pid = os.fork()
+        if not pid:
+            _be(workspace, what)
+        if what == "stopped":
+            os.waitpid(pid, os.WUNTRACED)
+        print(pid, flush=True)
+
+
+def _be(workspace: Path, what: str) -> None:
+    """A process that patches. `stopped`: it stops before it does."""
+    code = 1
+    try:
+        if what == "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        apply_patch(ApplyPatch(patch=PATCH, dry_run=what == "dry"), ToolContext(workspace=workspace))
+        code = 0
+    except StepError as error:
+        if what == "stopped":
+            print(error.message, file=sys.stderr)
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))

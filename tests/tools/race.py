@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,11 @@ def raced(folder: Path, rounds: int) -> Raced:
 
     def swap() -> None:
         one, other = (os.fsencode(workspace / name) for name in ("d", "evil"))
-        while not done.is_set():
+        chance = random.Random(1)
+        is_link = False
+        # Mostly what it should be, and a link at any moment for some microseconds: so that patches get far.
+        while is_link or not done.wait(0 if is_link else chance.random() / 300):
+            is_link = not is_link
             assert LIBC.renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0
 
     swapper = threading.Thread(target=swap)
