@@ -113,7 +113,7 @@ class Patching:
         return self._ask(f"wait {pid}"), self._log.read_text("utf-8", "replace").splitlines()
 
     def take_back(self) -> None:
-        """Call for a dry run, which fails where the patch is in already; what is half done is taken back before."""
+        """Call for a dry run, which fails where the patch is in; what is half done is taken back before that."""
         self._ask(f"wait {self._ask('dry')}")
 
     def _ask(self, what: str) -> int:

@@ -80,6 +80,7 @@ APPLY_PATCH = BuiltIn(
     effect="once",
     arguments=ApplyPatch,
     work=apply_patch,
+    parts=("apply_patch",),
 )
 
 UNDO_PATCH = BuiltIn(
@@ -88,4 +89,5 @@ UNDO_PATCH = BuiltIn(
     effect="once",
     arguments=UndoPatch,
     work=undo_patch,
+    parts=("apply_patch",),
 )
