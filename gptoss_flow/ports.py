@@ -146,11 +146,16 @@ class SaidEnd:
     sent: float
     queued_s: float
     called_a_tool: bool = False
+    calls: tuple[tuple[str, str], ...] = ()
+    """Name and arguments of each whole call, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One event of an answer. `arrived` is as in `Chunk`; the last event, and only that, has `end`."""
+    """One event of an answer; the arguments of calls are on the commentary channel.
+
+    `arrived` is as in `Chunk`; the last event, and only that, has `end`.
+    """
 
     channel: Channel
     text: str
@@ -158,16 +163,25 @@ class Said:
     end: SaidEnd | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked by one of OpenAI's APIs. Tools and calls have names as functions have there: without dots."""
+
+    api: Literal["responses", "chat_completions"]
+    mode: Literal["raw", "chat"] = "chat"
+    messages: tuple[Message, ...]
+    params: Mapping[str, Json] = field(default_factory=dict)
+    reasoning: str | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = "auto"
+    schema: Mapping[str, Json] | None = None
+    grammar: str | None = None
+
+
 class Conversations(Protocol):
     """What `llama.openai_client.OpenAiClient` offers. Raises `StepError` (kinds server, model, timeout)."""
 
-    def converse(
-        self,
-        mode: Literal["raw", "chat"],
-        messages: Sequence[Message],
-        params: Mapping[str, Json],
-        reasoning: str | None = None,
-    ) -> AsyncIterator[Said]:
+    def converse(self, question: Question) -> AsyncIterator[Said]:
         """Stream an answer; waits for a free slot first. Closing the iterator cancels it."""
 
 
@@ -215,6 +229,10 @@ class Message:
     """Of a tool's turn: the tool."""
 
 
+Api = Literal["completion", "responses", "chat_completions"]
+"""How a model is asked: with token ids, or by one of OpenAI's APIs, where the server makes the prompt."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptRequest:
     """A prompt step's question with every value resolved. `messages` is one user message in raw mode."""
@@ -238,11 +256,11 @@ class PromptRequest:
     """JSON Schema that the answer must follow (Harmony: its final message)."""
     grammar: str | None = None
     """GBNF that the answer must follow; never together with `schema`."""
-    api: Literal["completion", "responses", "chat_completions"] | None = None
-    """Which of the server's endpoints to ask; None: the fastest that it has."""
+    api: Api | None = None
+    """None leaves it to the model: token ids wherever the server takes them and can say all that is asked."""
     on_overflow: Literal["truncate_history", "raw"] | None = None
-    """Where the conversation does not fit the context: leave out its oldest turns, or ask in raw mode. None:
-    refuse it."""
+    """Where the conversation does not fit the context: leave out its oldest turns, or send its texts in raw mode.
+    None: refuse it. What was done is in `RenderedPrompt.warnings`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +276,10 @@ class RenderedPrompt:
     """As in the request, where it is not in the tokens already."""
     request: PromptRequest | None = None
     """What this renders; None where a test made it by hand."""
+    api: Api = "completion"
+    """How it will be sent; `tokens` are empty where the server makes the prompt."""
+    warnings: tuple[str, ...] = ()
+    """What was done to it that its author must know of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

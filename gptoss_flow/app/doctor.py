@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gptoss_flow import __version__
+from gptoss_flow import __version__, vocabulary
 from gptoss_flow.app.profiles import find_profile
 from gptoss_flow.errors import FlowError, Invalid, Problem, Unavailable
 from gptoss_flow.lang.profile import Profile
-from gptoss_flow.prompt import vocabulary
 from gptoss_flow.record.folder import STATE_FOLDER
 from gptoss_flow.server.engines import find_engine
 from gptoss_flow.server.model import Machine, find_model

@@ -32,7 +32,7 @@ from gptoss_flow.ports import (
 )
 from gptoss_flow.prompt.api_model import ApiModel
 from gptoss_flow.prompt.harmony import preload
-from gptoss_flow.prompt.served import ServedModel
+from gptoss_flow.prompt.llama_model import LlamaModel
 from gptoss_flow.server.alive import Pulse
 from gptoss_flow.server.causes import Death
 from gptoss_flow.server.engines import find_engine
@@ -198,11 +198,10 @@ class _Served:
 
 
 def _connected(endpoint: Endpoint, clock: Clock, died: asyncio.Future[str]) -> tuple[Client, Model]:
+    client = OpenAiClient(endpoint, clock=clock, died=died)
     if endpoint.api == "llama.cpp":
-        client = Client(endpoint, clock=clock, died=died)
-        return client, ServedModel(endpoint, client)
-    asked = OpenAiClient(endpoint, clock=clock, died=died)
-    return asked, ApiModel(endpoint, asked)
+        return client, LlamaModel(endpoint, client)
+    return client, ApiModel(endpoint, client, endpoint.api)
 
 
 class _Mortal:

@@ -173,6 +173,8 @@ def _model(resolved: ResolvedProfile, model: ModelFile | Missing, site: Site) ->
         if resolved.profile.model.size is not None:
             said += f" ({resolved.profile.model.size / 1e6:.0f} MB)"
         yield Finding(check="model", message=said)
+    elif model.cause == "not_built":
+        yield Finding(check="model", message=f"{model.message}: the first run does it, in seconds")
     else:
         yield from _problems("model", absent(resolved.profile, model), resolved)
 

@@ -21,7 +21,7 @@ from gptoss_flow.lang.profile_places import SUFFIXES
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.llama.client import Client
 from gptoss_flow.llama.openai_client import OpenAiClient
-from gptoss_flow.ports import Clock, Endpoint, Message
+from gptoss_flow.ports import Clock, Endpoint, Message, Question
 from gptoss_flow.run.clock import SystemClock
 from gptoss_flow.server import verbs
 from gptoss_flow.server.external import ExternalServer
@@ -350,8 +350,11 @@ async def _api_sample(client: OpenAiClient, prompt: str, max_tokens: int) -> Sam
     texts: list[str] = []
     count = 0
     params: dict[str, Json] = {"max_tokens": max_tokens, "temperature": 0}
+    api = client.endpoint.api
+    assert api != "llama.cpp"
+    asked = Question(api=api, messages=(Message("user", prompt),), params=params)
     try:
-        async for said in client.converse("chat", [Message("user", prompt)], params):
+        async for said in client.converse(asked):
             first = first if texts else said.arrived
             last = said.arrived
             texts.append(said.text)

@@ -135,6 +135,8 @@ def _source(profile: Profile) -> str:
         return f"whatever {profile.url} serves"
     if model.search is not None:
         return f"a {model.search} model that is on this machine"
+    if model.built is not None:
+        return f"{model.built}, which is assembled on this machine"
     if model.pypi is not None:
         return f"{Path(model.pypi).name} from the package {model.pypi.partition('/')[0]}"
     if model.dir is not None:

@@ -36,6 +36,7 @@ MODEL_SOURCES = (
     ("url", *MODEL_PINS),
     ("hf",),
     ("search",),
+    ("built",),
 )
 """The keys of `model` that say where the file comes from: those of one row, never of two."""
 
@@ -131,7 +132,7 @@ class Layered(Strict):
 
 
 class ModelSource(Layered):
-    """Where the model's GGUF file comes from: `path`, or `dir` with `file`, `pypi`, `url`, `hf`, or `search`.
+    """Where the GGUF file comes from: `path`, or `dir` with `file`, `pypi`, `url`, `hf`, `search` or `built`.
 
     A profile that names one of these replaces the one that it inherits.
     """
@@ -158,6 +159,9 @@ class ModelSource(Layered):
     search: Literal["gpt-oss"] | None = None
     """A gpt-oss model that is already on this machine: `$GPT_OSS_GGUF_MODEL_PATH`, a folder `$GPT_OSS_MODEL_DIR`,
     then the usual places of llama.cpp, Hugging Face and LM Studio."""
+    built: Literal["tiny-gpt-oss"] | None = None
+    """A model that is assembled on this machine, once, from what this package carries: `tiny-gpt-oss`, which
+    speaks Harmony, answers greetings and `Repeat: …`, and calls `read_file`, but knows next to nothing."""
     alias: Text | None = None
     """The name under which the server offers the model."""
     id: Text | None = None

@@ -90,7 +90,7 @@ def _model_contradictions(profile: Profile) -> Iterator[Contradiction]:
         yield Contradiction(
             ("model", named[-1]),
             f"model has more than one source: {', '.join(named)}",
-            "keep path, or dir and file, or pypi, or url, or hf, or search",
+            "keep path, or dir and file, or pypi, or url, or hf, or search, or built",
         )
     if (model.dir is None) != (model.file is None):
         has, lacks = ("dir", "file") if model.file is None else ("file", "dir")

@@ -1,48 +1,41 @@
-"""The client of a server that is asked by one of OpenAI's APIs: in all else it behaves as llama.cpp's."""
+"""The client of a server that may be asked by OpenAI's APIs: in all else it behaves as llama.cpp's."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Literal
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
-from gptoss_flow.llama import openai, retry
+from gptoss_flow.llama import openai, openai_form, retry
 from gptoss_flow.llama.client import Client
 from gptoss_flow.llama.exchange import Failed
+from gptoss_flow.llama.openai_answer import AnswerReader
 from gptoss_flow.llama.request import DEFAULT_MAX_TOKENS
-from gptoss_flow.ports import Message, Said, SaidEnd
-
-# The roles that every such server knows; a developer's message is the older "system".
-_ROLES: Mapping[str, str] = {"developer": "system"}
+from gptoss_flow.ports import Question, Said, SaidEnd
 
 
 class OpenAiClient(Client):
-    """`ports.Conversations` over HTTP, for one endpoint whose `api` is not llama.cpp's."""
+    """`ports.Conversations` over HTTP; `ports.Completions` too, where it is llama.cpp that answers."""
 
-    async def converse(
-        self,
-        mode: Literal["raw", "chat"],
-        messages: Sequence[Message],
-        params: Mapping[str, Json],
-        reasoning: str | None = None,
-    ) -> AsyncGenerator[Said, None]:
+    async def converse(self, question: Question) -> AsyncGenerator[Said, None]:
         """Stream an answer; the last event, and only that, has `end`. Leaving the iterator ends the request."""
-        api = self.endpoint.api
-        assert api != "llama.cpp"
-        asked: str | list[dict[str, str]] = (
-            "".join(each.content for each in messages)
-            if mode == "raw"
-            else [{"role": _ROLES.get(each.role, each.role), "content": each.content} for each in messages]
+        api, is_llama = question.api, self.endpoint.api == "llama.cpp"
+        asked: str | list[dict[str, Json]] = (
+            "".join(each.content for each in question.messages)
+            if question.mode == "raw"
+            else openai_form.spoken(api, question.messages)
         )
-        path, body = openai.question(api, self.endpoint.model, asked, params, reasoning)
-        most = params.get("max_tokens")
+        path, body = openai.question(
+            api, self.endpoint.model, asked, question.params, question.reasoning, is_llama=is_llama
+        )
+        body |= openai_form.demands(question, is_llama=is_llama)
+        most = question.params.get("max_tokens")
         most = DEFAULT_MAX_TOKENS if most is None else most
 
         async def ask(give: Callable[[Said], None], queued_s: float) -> None:
-            await self._answer(openai.AnswerReader(api, most), path, body, most, give, queued_s)
+            await self._answer(AnswerReader(api, most), path, body, most, give, queued_s)
 
         async with aclosing(self._streamed(ask, None)) as events:
             async for event in events:
@@ -50,7 +43,7 @@ class OpenAiClient(Client):
 
     async def _answer(
         self,
-        reader: openai.AnswerReader,
+        reader: AnswerReader,
         path: str,
         body: Mapping[str, Json],
         max_tokens: int,
@@ -78,5 +71,6 @@ class OpenAiClient(Client):
             sent=sent,
             queued_s=queued_s,
             called_a_tool=reader.called_a_tool,
+            calls=tuple(reader.calls),
         )
         give(Said("final", "", arrived, end))

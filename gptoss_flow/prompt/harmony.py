@@ -12,9 +12,9 @@ from concurrent.futures import Future
 
 import openai_harmony as oh
 
+from gptoss_flow import vocabulary
 from gptoss_flow.errors import Problem, Unavailable
 from gptoss_flow.ports import Message, PromptRequest
-from gptoss_flow.prompt import vocabulary
 from gptoss_flow.prompt.characters import sayable, sayable_message
 from gptoss_flow.prompt.harmony_turns import messages_of, parts, turn
 

@@ -17,7 +17,7 @@ from typing import Literal
 from gptoss_flow.events import Channel
 from gptoss_flow.prompt.harmony_tools import is_built_in
 from gptoss_flow.prompt.parsed import End, Parsed, ParsedMessage, Piece
-from gptoss_flow.prompt.vocabulary import FIRST_CONTROL
+from gptoss_flow.vocabulary import FIRST_CONTROL
 
 
 class Control(IntEnum):

@@ -71,6 +71,21 @@ class Tokenizer:
         """Take what looks like a control token in a template's text for one that contents must not become."""
         (await self._suspects()).update(_LIKE_CONTROL.findall(template_text))
 
+    async def spells_control(self, text: str) -> str:
+        """What in a text the server would parse as a control token, if told to parse them; or ""."""
+        if await self._completions.tokenize(text, special=True) != await self._completions.tokenize(
+            text, special=False
+        ):
+            like = [name for name in _LIKE_CONTROL.findall(text) if await self._is_one_token(name)]
+            return like[0] if like else "one that is not named here"
+        for name in await self._suspects():
+            if name in text and await self._is_parsed_anyway(name) and await self._is_one_token(name):
+                return name
+        return ""
+
+    async def _is_one_token(self, name: str) -> bool:
+        return len(await self._completions.tokenize(name, special=True)) == 1
+
     async def _part(self, text: str, *, special: bool, first: bool) -> list[int]:
         if not text:
             return []

@@ -50,7 +50,7 @@ class ServedModel:
     async def render(self, request: PromptRequest) -> RenderedPrompt:
         """Raises `StepError`: "model", not retryable, where the mode or the length does not suit this model."""
         request = sayable(request)
-        mode = await self._mode(request.mode)
+        mode = await self.mode(request.mode)
         return self._rendered(mode, await self._tokens(mode, request), request)
 
     def _rendered(
@@ -152,7 +152,8 @@ class ServedModel:
 
     # --- rendering -----------------------------------------------------------------------------------------
 
-    async def _mode(self, asked: Mode) -> Literal["raw", "chat", "harmony"]:
+    async def mode(self, asked: Mode) -> Literal["raw", "chat", "harmony"]:
+        """What `auto` is for this model. Raises `StepError` where it does not know the mode that is asked."""
         if asked in ("raw", "chat"):
             return asked
         if self._speaks_harmony is None:

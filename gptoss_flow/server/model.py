@@ -16,7 +16,7 @@ import psutil
 from gptoss_flow.errors import Invalid, Problem, Unavailable
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profiles import ResolvedProfile
-from gptoss_flow.server import hub, model_cache
+from gptoss_flow.server import built, hub, model_cache
 from gptoss_flow.server.fit import Share, shares
 from gptoss_flow.server.hub import HubModel
 from gptoss_flow.server.memory import estimate, lacking, needed_bytes, require_memory
@@ -27,6 +27,8 @@ from gptoss_flow.server.problems import KeyProblem, key_problem, places_of
 from gptoss_flow.server.wheel import WheelFile
 
 Report = Callable[[str], None]
+
+_ASSEMBLED = "assembled from this package"
 
 _OTHER_FOLDER = (
     "put the model there, or name another folder: by model.dir, of a built-in profile by $GPT_OSS_MODEL_DIR"
@@ -81,6 +83,8 @@ def choose_model(
 def ensure_model(profile: Profile, machine: Machine, report: Report, *, offline: bool = False) -> ModelFile:
     """The profile's model, fetched if need be. Raises `Unavailable` (absent, broken, no network) or `Invalid`."""
     found = find_model(profile, machine)
+    if isinstance(found, Missing) and found.cause == "not_built":
+        found = inspect_model(built.build(machine.cache_dir, report), _ASSEMBLED, cache_dir=machine.cache_dir)
     if isinstance(found, Missing) and found.cause == "not_fetched":
         if offline:
             hint = "run once without --offline, or name a GGUF file with model.path"
@@ -145,6 +149,11 @@ def find_model(profile: Profile, machine: Machine) -> ModelFile | Missing:
         if path is None:
             return Missing("not_fetched", f"the model {model.hf} of the Hub is not on this machine yet")
         return inspect_model(path, f"from the Hub's {model.hf}", cache_dir=machine.cache_dir)
+    if model.built is not None:
+        path = built.find(machine.cache_dir)
+        if path is None:
+            return Missing("not_built", f"the model {model.built} is not assembled on this machine yet")
+        return inspect_model(path, _ASSEMBLED, cache_dir=machine.cache_dir)
     if model.search is not None:
         return search_gpt_oss(machine.environ, machine.home, machine.memory_bytes, machine.cache_dir)
     name = f"profile {profile.name}" if profile.name else "the profile"

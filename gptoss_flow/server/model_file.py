@@ -12,7 +12,7 @@ from gptoss_flow.errors import Problem, Unavailable
 from gptoss_flow.server import gguf_cache, gguf_header
 from gptoss_flow.server.gguf_header import BadModelFile, GgufHeader
 
-Cause = Literal[gguf_header.Cause, "incomplete", "wrong_architecture", "too_large", "not_fetched"]
+Cause = Literal[gguf_header.Cause, "incomplete", "wrong_architecture", "too_large", "not_fetched", "not_built"]
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf")
 _MAX_PARTS = 1000
@@ -57,7 +57,7 @@ class Missing:
     @property
     def is_absence(self) -> bool:
         """It is simply not here, so another alternative may be taken; anything else is to be mended."""
-        return not self.named_by_user and self.cause in ("missing", "too_large", "not_fetched")
+        return not self.named_by_user and self.cause in ("missing", "too_large", "not_fetched", "not_built")
 
     def error(self) -> Unavailable:
         return Unavailable(Problem(None, self.message, self.hint))

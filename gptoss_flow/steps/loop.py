@@ -15,6 +15,7 @@ from gptoss_flow.events import (
     Permission,
     PromptRendered,
     TokensArrived,
+    Warned,
 )
 from gptoss_flow.ports import (
     Asking,
@@ -183,6 +184,8 @@ class Loop:
                 asks=asks,
             ),
         )
+        for warning in prompt.warnings:
+            self._context.emit(Warned(step=self._context.step_id, message=warning))
 
     def _emit_answer(self, answer: Generation) -> None:
         self._context.emit(

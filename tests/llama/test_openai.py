@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from gptoss_flow.errors import StepError
-from gptoss_flow.llama.openai import NAMES, AnswerReader, Api, question
+from gptoss_flow.events import Channel
+from gptoss_flow.llama.openai import NAMES, Api, question
+from gptoss_flow.llama.openai_answer import AnswerReader
 from gptoss_flow.llama.openai_client import OpenAiClient
 from gptoss_flow.llama.request import ALLOWED
-from gptoss_flow.ports import Message, Said
+from gptoss_flow.ports import Message, Question, Said
 from gptoss_flow.testing.fake_server import FakeServer
 from gptoss_flow.testing.replies import Reply, Script
 from tests.llama.conftest import JumpingClock, endpoint
@@ -62,7 +64,7 @@ def test_responses_have_no_raw_mode() -> None:
 # --- what is read -----------------------------------------------------------------------------------------
 
 
-def read(api: Api, *events: Any, max_tokens: int = 100) -> tuple[AnswerReader, list[tuple[str, str]]]:
+def read(api: Api, *events: Any, max_tokens: int = 100) -> tuple[AnswerReader, list[tuple[Channel, str]]]:
     reader = AnswerReader(api, max_tokens)
     said = [
         piece for event in events for piece in reader.take(event if isinstance(event, str) else json.dumps(event))
@@ -164,8 +166,9 @@ def test_what_is_odd_and_harmless_is_borne(odd: dict[str, Any]) -> None:
 async def converse(server: FakeServer, api: Api, mode: Any = "chat", **params: Any) -> list[Said]:
     client = OpenAiClient(endpoint(server.url, api=api, model="fake/model"), clock=JumpingClock())
     try:
-        messages = [Message("developer", "Be brief."), Message("user", "Hi")]
-        return [said async for said in client.converse(mode, messages, params)]
+        messages = (Message("developer", "Be brief."), Message("user", "Hi"))
+        asked = Question(api=api, mode=mode, messages=messages, params=params)
+        return [said async for said in client.converse(asked)]
     finally:
         await client.aclose()
 
@@ -211,7 +214,7 @@ async def test_no_more_at_once_than_the_profile_says() -> None:
         )
 
         async def one() -> None:
-            async for _ in client.converse("chat", [Message("user", "Hi")], {}):
+            async for _ in client.converse(Question(api="chat_completions", messages=(Message("user", "Hi"),))):
                 pass
 
         await asyncio.gather(*(one() for _ in range(6)))
@@ -222,7 +225,7 @@ async def test_no_more_at_once_than_the_profile_says() -> None:
 async def test_an_answer_that_nobody_waits_for_is_cancelled() -> None:
     async with FakeServer(Script(replies=[Reply(text="word " * 50, token_delay_s=0.02)])) as server:
         client = OpenAiClient(endpoint(server.url, api="responses", model="m"), clock=JumpingClock())
-        answer = client.converse("chat", [Message("user", "Hi")], {})
+        answer = client.converse(Question(api="responses", messages=(Message("user", "Hi"),)))
         await anext(answer)
         await answer.aclose()
         await server.until(lambda s: s.in_flight == 0)

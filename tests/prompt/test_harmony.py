@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gptoss_flow import vocabulary
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.ports import Message, PromptRequest
 from gptoss_flow.prompt import harmony as module
-from gptoss_flow.prompt import vocabulary
 from gptoss_flow.prompt.harmony import LANDMARK_IDS, LANDMARKS, Harmony
 
 # A longer run asks for more: the figure of fault E01 is of 100,000 contents.

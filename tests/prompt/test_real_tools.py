@@ -10,7 +10,7 @@ import pytest
 from gptoss_flow.llama.client import Client
 from gptoss_flow.ports import Endpoint, Generation, Message, PromptRequest, RenderedPrompt, ToolSpec
 from gptoss_flow.prompt.harmony import Harmony
-from gptoss_flow.prompt.served import ServedModel
+from gptoss_flow.prompt.llama_model import LlamaModel
 from tests.prompt.test_real_harmony import with_model
 
 pytestmark = pytest.mark.real
@@ -40,7 +40,7 @@ def results(answer: Generation, *texts: str) -> list[Message]:
 
 
 def test_a_call_its_result_and_the_answer(tiny_endpoint: Endpoint) -> None:
-    async def talk(model: ServedModel, client: Client) -> tuple[Generation, RenderedPrompt, Generation]:
+    async def talk(model: LlamaModel, client: Client) -> tuple[Generation, RenderedPrompt, Generation]:
         prompt = await model.render(question("Read notes.md", READ_FILE))
         called = await model.generate(prompt, lambda *_: None)
         longer = await model.extend(prompt, called, results(called, "buy milk"))
@@ -56,7 +56,7 @@ def test_a_call_its_result_and_the_answer(tiny_endpoint: Endpoint) -> None:
 
 
 def test_the_servers_cache_holds_to_the_end_of_the_call(tiny_endpoint: Endpoint) -> None:
-    async def talk(model: ServedModel, client: Client) -> Sequence[int]:
+    async def talk(model: LlamaModel, client: Client) -> Sequence[int]:
         prompt = await model.render(question("Read notes.md", READ_FILE))
         called = await model.generate(prompt, lambda *_: None)
         longer = await model.extend(prompt, called, results(called, "buy milk"))
@@ -71,7 +71,7 @@ def test_the_servers_cache_holds_to_the_end_of_the_call(tiny_endpoint: Endpoint)
 def test_the_conversation_is_the_one_that_would_be_rendered_anew(
     tiny_endpoint: Endpoint, harmony: Harmony
 ) -> None:
-    async def talk(model: ServedModel, client: Client) -> tuple[RenderedPrompt, RenderedPrompt]:
+    async def talk(model: LlamaModel, client: Client) -> tuple[RenderedPrompt, RenderedPrompt]:
         prompt = await model.render(question("Read notes.md", READ_FILE))
         called = await model.generate(prompt, lambda *_: None)
         longer = await model.extend(prompt, called, results(called, "buy milk"))

@@ -26,7 +26,7 @@ SIZE = 201_088
 
 def table() -> bytes:
     """The table as tiktoken writes it: one `base64(bytes) rank` a line, 199,998 lines."""
-    packed = resources.files("gptoss_flow.prompt").joinpath("data", FILE + ".xz").read_bytes()
+    packed = resources.files("gptoss_flow").joinpath("data", FILE + ".xz").read_bytes()
     return _checked(lzma.decompress(packed), f"the package's own {FILE}.xz")
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gptoss_flow import vocabulary
 from gptoss_flow.errors import Unavailable
-from gptoss_flow.prompt import vocabulary
 
 
 def test_the_table_is_unpacked_once_and_mended(tmp_path: Path) -> None:
