@@ -30,9 +30,13 @@ async def ask(
     context: ToolContext,
 ) -> Json:
     """`{status, headers, text, json}`; of the last two one is null. Raises `StepError`."""
-    given = {"Accept": "application/json, text/*;q=0.9", **_typed(headers, json_body)}
     data = body if json_body is None else json.dumps(json_body, ensure_ascii=False)
-    request = Request(url=parse_url(url), method=method, headers=given, body=(data or "").encode(errors="replace"))
+    request = Request(
+        url=parse_url(url),
+        method=method,
+        headers=_with_ours(headers, json_body),
+        body=(data or "").encode(errors="replace"),
+    )
     limits = replace(LIMITS, total_s=timeout_s, read_s=timeout_s)
     reach = Reach.granted(context.grants.hosts, rest=False)
     network = context.kept.get("network", Network)
@@ -42,9 +46,12 @@ async def ask(
     return {"status": answer.head.status, "headers": told, "text": text, "json": data_said}
 
 
-def _typed(headers: Mapping[str, str], json_body: Json) -> Mapping[str, str]:
-    is_typed = any(name.lower() == "content-type" for name in headers)
-    return headers if is_typed or json_body is None else {**headers, "Content-Type": "application/json"}
+def _with_ours(headers: Mapping[str, str], json_body: Json) -> Mapping[str, str]:
+    ours = {"Accept": "application/json, text/*;q=0.9"}
+    if json_body is not None:
+        ours["Content-Type"] = "application/json"
+    given = {name.lower() for name in headers}
+    return {**headers, **{name: value for name, value in ours.items() if name.lower() not in given}}
 
 
 def _has_no_body(head: Head) -> None:
@@ -56,7 +63,11 @@ def _read(answer: Answer) -> tuple[str | None, Json]:
     kind = media_type(answer.head)
     if kind == "application/json" or kind.endswith("+json"):
         try:
-            return None, json_value(json.loads(text))
+            value = json_value(json.loads(text))
+            json.dumps(
+                value, ensure_ascii=False
+            ).encode()  # half a character (`"\\ud800"`) has no place in a record
+            return None, value
         except (ValueError, RecursionError):
             pass  # it says so and is none, or none that a record can hold: then it is text
     return text, None

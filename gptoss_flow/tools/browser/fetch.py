@@ -29,6 +29,7 @@ OURS = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     redirects: int = 5
+    """How many are followed; with 0 the answer that sends us on is the answer."""
     bytes: int = 8 << 20
     """Of a body, as it comes and unpacked alike."""
     connect_s: float = 10.0
@@ -115,7 +116,7 @@ async def _asked(request: Request, reach: Reach, network: Network, judge: Judge,
             ) as response,
         ):
             head = Head(url, response.status, _joined(response.headers))
-            if response.status in _MOVED and "location" in head.headers and request.method in ("GET", "HEAD"):
+            if limits.redirects and _sends_on(head, request.method):
                 return head
             judge(head)
             unpacked = Unpacked(head.headers.get("content-encoding", ""), url, limits.bytes)
@@ -131,6 +132,10 @@ async def _asked(request: Request, reach: Reach, network: Network, judge: Judge,
     except (httpcore.NetworkError, httpcore.ProtocolError) as failure:
         said = one_line(str(failure)) or type(failure).__name__
         raise StepError("tool", f"{shown(url)}: {said[:300]}") from None
+
+
+def _sends_on(head: Head, method: str) -> bool:
+    return head.status in _MOVED and "location" in head.headers and method in ("GET", "HEAD")
 
 
 def _headers(request: Request) -> list[tuple[bytes, bytes]]:

@@ -36,7 +36,9 @@ _PARAGRAPHS = word_set(
     "p h1 h2 h3 h4 h5 h6 ul ol dl table pre blockquote section article header footer main nav aside figure form "
     "hr details fieldset address"
 )
-_BLOCKS = _PARAGRAPHS | word_set("div li dt dd tr caption thead tbody tfoot figcaption summary option center body")
+_BLOCKS = _PARAGRAPHS | word_set(
+    "div li dt dd tr caption thead tbody tfoot figcaption summary option dialog center body"
+)
 _PREFIXED = word_set("h1 h2 h3 h4 h5 h6 li dd blockquote")
 _CELLS = frozenset({"td", "th"})
 _HIDING = re.compile(
@@ -76,6 +78,7 @@ class _Writer:
     def __init__(self, url: str) -> None:
         self._url, self._base, self._host = url, "", urlsplit(url).hostname or ""
         self._title: list[str] = []
+        self._has_title = False
         self._lines: list[str] = []
         self._line: list[str] = []
         self._has_words = False
@@ -115,7 +118,9 @@ class _Writer:
         if not self._above:
             return
         _, hides = self._above.pop()
-        self._in_title -= tag == "title"
+        if tag == "title":
+            self._in_title -= 1
+            self._has_title = True
         if not self._unseen:
             self._finish(tag)
         self._unseen -= hides
@@ -123,9 +128,10 @@ class _Writer:
     def data(self, text: str) -> None:
         if self._stopped:
             return
-        if self._in_title and len(self._title) < 100:
-            self._title.append(text)
-        elif not self._unseen and not self._in_title:
+        if self._in_title:
+            if not self._has_title:
+                self._title.append(text)
+        elif not self._unseen:
             self._say(plain(legible(text.replace("\r", "\n"))))
 
     def close(self) -> None:
@@ -261,9 +267,11 @@ class _Writer:
         """What follows stands on a line of its own, after so many empty ones; within a link, after a space."""
         if self._link is not None:
             self._space = True
-            return
-        self._end_line()
-        self._blank = max(self._blank, blank_lines)
+        elif self._line and not self._has_words:
+            pass  # a bullet that still waits for its words
+        else:
+            self._end_line()
+            self._blank = max(self._blank, blank_lines)
 
     def _end_line(self, *, keep_empty: bool = False) -> None:
         if not self._has_words and not keep_empty:
@@ -278,11 +286,11 @@ class _Writer:
 
 
 def _is_hidden(tag: str, attributes: Mapping[str, str]) -> bool:
+    if tag == "dialog" and "open" not in attributes:
+        return True
     if not attributes:
         return False
     if "hidden" in attributes or attributes.get("aria-hidden", "").lower() == "true":
-        return True
-    if tag == "dialog" and "open" not in attributes:
         return True
     style = attributes.get("style", "")
     return bool(style) and _HIDING.search("".join(style[:2000].split())) is not None

@@ -78,24 +78,26 @@ class Web:
         return await httpcore.AnyIOBackend().connect_tcp("127.0.0.1", self.port, timeout_s)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(
-                (
-                    int(line.split(b":")[1])
-                    for line in head.lower().split(b"\r\n")
-                    if line.startswith(b"content-length:")
-                ),
-                0,
-            )
-            self.asked.append(head + await reader.readexactly(length))
-            page = self.pages.get(head.split(b" ")[1].decode(), said("nothing here", status=404))
-            if isinstance(page, bytes):
-                writer.write(page)
-                await writer.drain()
-            else:
-                await page(writer)
-        writer.close()
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(
+                    (
+                        int(line.split(b":")[1])
+                        for line in head.lower().split(b"\r\n")
+                        if line.startswith(b"content-length:")
+                    ),
+                    0,
+                )
+                self.asked.append(head + await reader.readexactly(length))
+                page = self.pages.get(head.split(b" ")[1].decode(), said("nothing here", status=404))
+                if isinstance(page, bytes):
+                    writer.write(page)
+                    await writer.drain()
+                else:
+                    await page(writer)
+        finally:
+            writer.close()
 
     def call(
         self, tool: str, hosts: Sequence[str] = (), context: ToolContext | None = None, **given: Any
