@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal, cast
@@ -13,6 +13,8 @@ from gptoss_flow.events import Json, Outcome, PromptRendered
 from gptoss_flow.fields import json_text
 from gptoss_flow.plan.plan import Node
 from gptoss_flow.ports import (
+    Ask,
+    Asking,
     Generation,
     Message,
     Model,
@@ -21,15 +23,18 @@ from gptoss_flow.ports import (
     PromptRequest,
     RenderedPrompt,
     Tool,
+    ToolCall,
     ToolContext,
     UnreadableAnswer,
     continued,
 )
 from gptoss_flow.prompt import harmony
-from gptoss_flow.prompt.characters import characters
+from gptoss_flow.prompt.characters import sayable
+from gptoss_flow.prompt.harmony_extend import gone_on
 from gptoss_flow.record.differences import excerpt, first_token_apart, messages_apart
 from gptoss_flow.record.tape import Asked, Called, Tape
 from gptoss_flow.run.known import Key, Reused
+from gptoss_flow.steps.told import asks_told, told, tools_told
 
 SLOTS = 64
 """Prompts answered at once: nothing has to wait for a record."""
@@ -85,15 +90,38 @@ class _ReplayedModel:
         self._playing: Asked | None = None
 
     async def render(self, request: PromptRequest) -> RenderedPrompt:
+        request = sayable(request)
+        return await self._next(
+            request, lambda loaded: loaded.render(request), lambda model: model.render(request)
+        )
+
+    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
+        request = sayable(continued(prompt, answer, turns))
+
+        def tokens(loaded: harmony.Harmony) -> Sequence[int]:
+            if not answer.calls:
+                return loaded.render(request)
+            return gone_on(loaded, prompt, answer, turns) if prompt.tokens and answer.tokens else ()
+
+        return await self._next(request, tokens, lambda model: model.extend(prompt, answer, turns))
+
+    async def _next(
+        self,
+        request: PromptRequest,
+        tokens: Callable[[harmony.Harmony], Sequence[int]],
+        live: Callable[[Model], Awaitable[RenderedPrompt]],
+    ) -> RenderedPrompt:
+        """The next request of the step, held against the tape's: in Harmony mode, its very tokens."""
+        self._playing = None
         waiting = self._tape.asked.get(request.step)
         if waiting:
-            differs = await self._difference(request, waiting[0])
+            differs = await self._difference(request, waiting[0], tokens)
         else:
             differs = "the record has no further request of it"
         if not waiting or differs:
             # Its further answers belong to another conversation.
             self._tape.asked.pop(request.step, None)
-            return await (await self._ask_live(request.step, differs)).render(request)
+            return await live(await self._ask_live(request.step, differs))
         self._playing = waiting.popleft()
         prompt = self._playing.prompt
         return RenderedPrompt(
@@ -122,16 +150,14 @@ class _ReplayedModel:
             usage=answer.usage,
             timings=answer.timings,
             reasoning=answer.reasoning,
+            calls=tuple(_call(call) for call in answer.calls),
         )
-        if error is not None and error.get("kind") == "model":
+        if error is not None and error.get("kind") == "model" and not generation.calls:
             unreadable = UnreadableAnswer(str(error.get("message", "")), generation)
             unreadable.retryable = asked.retried
             raise unreadable
         on_text("final", answer.text, len(answer.tokens))
         return generation
-
-    async def extend(self, prompt: RenderedPrompt, answer: Generation, turns: Sequence[Message]) -> RenderedPrompt:
-        return await self.render(continued(prompt, answer, turns))
 
     async def count_tokens(self, text: str) -> int:
         return await (await self._ask_live("", "tokens have to be counted, which takes a server")).count_tokens(
@@ -151,22 +177,50 @@ class _ReplayedModel:
             raise Mismatch(f"step {step}: {why}" if step else f"server {self._server}: {why}")
         return await self._replayed.live.get(self._server)
 
-    async def _difference(self, request: PromptRequest, asked: Asked) -> str:
+    async def _difference(
+        self, request: PromptRequest, asked: Asked, tokens: Callable[[harmony.Harmony], Sequence[int]]
+    ) -> str:
         """What of a request is not as it was recorded; empty where all is."""
-        prompt = asked.prompt
+        prompt, clean = asked.prompt, self._replayed.clean
         if request.mode not in ("auto", prompt.mode):
             return f"its mode is {request.mode}, and was {prompt.mode}"
-        now = [{"role": m.role, "content": characters(m.content)} for m in request.messages]
-        if said := messages_apart(self._replayed.clean(now), prompt.messages):
+        if said := messages_apart(clean([told(message) for message in request.messages]), prompt.messages):
+            return said
+        if said := _tools_apart(clean(tools_told(request)), prompt.tools):
+            return said
+        if said := _values_apart(clean(asks_told(request)), prompt.asks):
             return said
         apart = [_params_apart(default, request, prompt) for default in self._replayed.defaults(self._server)]
         if all(apart):
             return apart[0]
         if prompt.mode == "harmony" and prompt.tokens:
             loaded = await asyncio.wrap_future(harmony.preload())
-            tokens = loaded.render(request)
-            return first_token_apart(tokens, prompt.tokens)
+            now = tokens(loaded)
+            return first_token_apart(now, prompt.tokens) if now else ""
         return ""
+
+
+def _call(told: Mapping[str, Json]) -> ToolCall:
+    return ToolCall(id=str(told["id"]), name=str(told["name"]), arguments=str(told["arguments"]))
+
+
+def _tools_apart(now: Sequence[Mapping[str, Json]], then: Sequence[Mapping[str, Json]]) -> str:
+    """What of the tools is not what the model was told of then; empty where all is."""
+    names, before = ([str(tool.get("name")) for tool in tools] for tools in (now, then))
+    if names != before:
+        return f"its tools are {', '.join(names) or 'none'}, and were {', '.join(before) or 'none'}"
+    for tool, was in zip(now, then, strict=True):
+        for key in ("description", "parameters"):
+            if tool.get(key) != was.get(key):
+                return f"the {key} of tool {tool.get('name')} changed"
+    return ""
+
+
+def _values_apart(now: Mapping[str, Json], then: Mapping[str, Json]) -> str:
+    for name in sorted(now.keys() | then.keys()):
+        if now.get(name) != then.get(name):
+            return f"{name} is {json_text(now.get(name))}, and was {json_text(then.get(name))}"
+    return ""
 
 
 def _params_apart(default: Mapping[str, Json], request: PromptRequest, prompt: PromptRendered) -> str:
@@ -175,10 +229,7 @@ def _params_apart(default: Mapping[str, Json], request: PromptRequest, prompt: P
     before = {k: v for k, v in prompt.params.items() if k in params or k != "max_tokens"}
     now = {**params, "reasoning": request.reasoning, "special": request.special}
     then = {**before, "reasoning": prompt.reasoning, "special": prompt.special}
-    for name in sorted(now.keys() | then.keys()):
-        if now.get(name) != then.get(name):
-            return f"{name} is {json_text(now.get(name))}, and was {json_text(then.get(name))}"
-    return ""
+    return _values_apart(now, then)
 
 
 class ReplayedTool:
@@ -193,11 +244,12 @@ class ReplayedTool:
         self.code = tool.code
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
-        tape, step = self._replayed.tape, context.step
-        waiting = tape.called.get(step)
-        if not waiting:
+        step = context.step
+        waiting = self._replayed.tape.called.get(step, ())
+        called = next((each for each in waiting if each.call.call_id == context.call_id), None)
+        if called is None:
             raise Mismatch(f"step {step}: the record has no further call of {self.name} by it")
-        called = waiting.popleft()
+        self._replayed.tape.called[step].remove(called)
         if called.call.tool != self.name:
             raise Mismatch(f"step {step}: it calls {self.name}, and called {called.call.tool}")
         now = self._replayed.clean(dict(arguments))
@@ -207,6 +259,8 @@ class ReplayedTool:
                 raise Mismatch(f"step {step}: {name} of {self.name} is {excerpt(is_now)}, and was {excerpt(was)}")
         if called.end is not None and called.end.error is None:
             return called.end.result
+        if called.error is None and called.end is not None:
+            raise StepError("tool", called.end.error or "")  # its model was told, and went on
         if called.error is None:
             raise Mismatch(f"step {step}: the record has no end of this call of {self.name}")
         raise _failure(called)
@@ -217,6 +271,18 @@ def _failure(act: Asked | Called) -> StepError:
     error = act.error or {}
     kind = cast("ErrorKind", error.get("kind", "model"))
     return StepError(kind, str(error.get("message", "")), retryable=act.retried)
+
+
+def decided_then(tape: Tape) -> Ask:
+    """A person's decisions as they were recorded: nobody is asked again."""
+
+    async def ask(asking: Asking) -> Literal["approved", "declined", "unasked"]:
+        waiting = tape.decided.get(asking.call_id)
+        if not waiting:
+            raise Mismatch(f"step {asking.step}: a person is to decide on {asking.tool}, and was not then")
+        return cast('Literal["approved", "declined", "unasked"]', waiting.popleft())
+
+    return ask
 
 
 class Taken:

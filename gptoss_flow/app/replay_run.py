@@ -11,7 +11,7 @@ from typing import Literal
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, bind_flow
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.models import ServedModels
-from gptoss_flow.app.replay import Replayed, ReplayedModels, ReplayedTool, Taken
+from gptoss_flow.app.replay import Replayed, ReplayedModels, ReplayedTool, Taken, decided_then
 from gptoss_flow.app.resume import changes_then, flow_then, given_then, selected_then
 from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.app.verify import VerifiedModels
@@ -87,6 +87,7 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
         known=Taken(tape, folder.name),
         select=selected_then(bound.plan, started),
         environ=os.environ,
+        ask=decided_then(tape),
     )
     try:
         result = await executor.run(models.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gptoss_flow.events import Json
+from gptoss_flow.fields import json_text
 
 SHOWN_CHARS = 40
 
@@ -36,6 +37,10 @@ def messages_apart(now: Sequence[Mapping[str, Json]], then: Sequence[Mapping[str
         if at is not None:
             place = f"message {number} is not as it was, from character {at + 1} on"
             return f"{place}: {excerpt(text, at)}, was {excerpt(was, at)}"
+        for key in ("reasoning", "tool_calls", "tool_call_id", "name"):
+            if a.get(key) != b.get(key):
+                is_now, was = (excerpt(json_text(given.get(key))) for given in (a, b))
+                return f"{key} of message {number} is {is_now}, and was {was}"
     return "" if len(now) == len(then) else f"it has {len(now)} messages, and had {len(then)}"
 
 

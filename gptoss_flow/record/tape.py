@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gptoss_flow.events import (
+    NOT_MADE,
     FellBack,
     GenerationFinished,
     Json,
     Outcome,
+    Permission,
     PromptRendered,
     RunResumed,
     Stamped,
@@ -21,6 +23,9 @@ from gptoss_flow.events import (
     ToolFinished,
     ToolStarted,
 )
+
+CANCELLED = "cancelled"
+BY_A_PERSON = ("approved", "declined", "unasked")
 
 
 @dataclass(slots=True)
@@ -52,6 +57,7 @@ class _Performance:
     called: list[Called] = field(default_factory=list)
     acts: list[Asked | Called] = field(default_factory=list)
     """Both, in their order."""
+    decided: list[tuple[str, Permission]] = field(default_factory=list)
     succeeded: bool = False
     taken: Outcome | None = None
     """It did not run: this is the result that was taken for its own."""
@@ -59,6 +65,9 @@ class _Performance:
     def failed(self, error: Mapping[str, Json], *, retried: bool) -> None:
         if self.acts:
             self.acts[-1].error, self.acts[-1].retried = error, retried
+        for called in self.called:
+            if called.error is None and (called.end is None or called.end.error == CANCELLED):
+                called.error, called.retried = error, retried
 
 
 @dataclass(slots=True)
@@ -67,6 +76,9 @@ class Tape:
 
     asked: dict[str, deque[Asked]] = field(default_factory=lambda: defaultdict(deque))
     called: dict[str, deque[Called]] = field(default_factory=lambda: defaultdict(deque))
+    """Those that were made. Calls of one turn of a model are made at once: they are told apart by their ids."""
+    decided: dict[str, deque[Permission]] = field(default_factory=lambda: defaultdict(deque))
+    """By the id of a call that a person was to decide, or in place of one: what became of it, each time."""
     taken: dict[str, deque[Outcome | None]] = field(default_factory=lambda: defaultdict(deque))
     """Of each time that a unit's turn came: the result that was taken from elsewhere; None: it ran."""
     cuts: dict[tuple[str, str, int], int] = field(default_factory=dict)
@@ -84,6 +96,8 @@ class Tape:
             for each in performances:
                 tape.asked[unit] += each.asked
                 tape.called[unit] += each.called
+                for call_id, permission in each.decided:
+                    tape.decided[call_id].append(permission)
                 tape.taken[unit].append(each.taken)
         return tape
 
@@ -105,6 +119,10 @@ class _Reader:
             case GenerationFinished(step=unit) as answer if self._now(unit).asked:
                 self._now(unit).asked[-1].answer = answer
             case ToolStarted(step=unit) as call:
+                if call.permission in BY_A_PERSON:
+                    self._now(unit).decided.append((call.call_id, call.permission))
+                if call.permission in NOT_MADE:
+                    return
                 called = Called(call)
                 self._now(unit).called.append(called)
                 self._now(unit).acts.append(called)

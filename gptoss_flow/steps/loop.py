@@ -30,6 +30,7 @@ from gptoss_flow.ports import (
 )
 from gptoss_flow.steps.base import StepContext
 from gptoss_flow.steps.calls import perform, permit, refuse
+from gptoss_flow.steps.told import asks_told, call_told, told, tools_told
 from gptoss_flow.steps.turns import (
     Bounds,
     Read,
@@ -142,7 +143,7 @@ class Loop:
             return _answer(call, shown_error(why)), entry
         tool_context = context.tool_context(call_id, by_model=True)
         done = await perform(context, read.tool, read.arguments, tool_context, permission=permission)
-        if done.error is not None and done.error.exit_code not in TOOLS_OWN:
+        if done.error is not None and (done.error.kind != "tool" or done.error.exit_code not in TOOLS_OWN):
             raise done.error
         entry |= {"error": done.error.message} if done.error else {"result": done.result}
         entry |= {"permission": permission, "duration_s": done.duration_s}
@@ -153,18 +154,6 @@ class Loop:
 
     def _emit_prompt(self, prompt: RenderedPrompt, messages: list[dict[str, Json]]) -> None:
         asked = prompt.request
-        tools = asked.tools if asked else ()
-        asks: dict[str, Json] = {}
-        if asked is not None:
-            if tools and asked.tool_choice != "auto":
-                asks["tool_choice"] = asked.tool_choice
-            given = {
-                "schema": asked.schema,
-                "grammar": asked.grammar,
-                "api": asked.api,
-                "on_overflow": asked.on_overflow,
-            }
-            asks |= {name: value for name, value in given.items() if value is not None}
         self._context.emit(
             PromptRendered(
                 step=self._context.step_id,
@@ -177,11 +166,8 @@ class Loop:
                 reasoning=asked.reasoning if asked else None,
                 special=asked.special if asked else False,
                 turn=self._turn,
-                tools=[
-                    {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-                    for tool in tools
-                ],
-                asks=asks,
+                tools=tools_told(asked) if asked else [],
+                asks=asks_told(asked) if asked else {},
             ),
         )
         for warning in prompt.warnings:
@@ -199,25 +185,9 @@ class Loop:
                 usage=dict(answer.usage),
                 timings=dict(answer.timings),
                 turn=self._turn,
-                calls=[_call_told(call) for call in answer.calls],
+                calls=[call_told(call) for call in answer.calls],
             ),
         )
-
-
-def told(message: Message) -> dict[str, Json]:
-    """A message as results and the record have it: without what it has not."""
-    said: dict[str, Json] = {"role": message.role, "content": message.content}
-    if message.reasoning:
-        said["reasoning"] = message.reasoning
-    if message.tool_calls:
-        said["tool_calls"] = [_call_told(call) for call in message.tool_calls]
-    if message.role == "tool":
-        said |= {"tool_call_id": message.tool_call_id, "name": message.name}
-    return said
-
-
-def _call_told(call: ToolCall) -> dict[str, Json]:
-    return {"id": call.id, "name": call.name, "arguments": call.arguments}
 
 
 def _answer(call: ToolCall, text: str) -> Message:
