@@ -17,7 +17,7 @@ from gptoss_flow.events import Json
 from gptoss_flow.lang.dump import to_yaml
 from gptoss_flow.lang.profile_places import SUFFIXES
 from gptoss_flow.lang.sources import is_elsewhere, is_server
-from gptoss_flow.ports import Sink
+from gptoss_flow.ports import Ask, Sink, nobody
 
 STEP = "infer"
 """The name of the flow and of its step."""
@@ -32,6 +32,11 @@ class Question:
     system: str | None = None
     reasoning: Literal["low", "medium", "high"] | None = None
     params: Mapping[str, Json] = field(default_factory=dict)
+    tools: Sequence[str] = ()
+    """What the model may call."""
+    max_turns: int | None = None
+    schema: str | None = None
+    """The path of a JSON Schema that the answer must follow."""
     server: str = "local"
     """A profile's name or path, or the URL of a server that somebody else runs."""
     model: str | None = None
@@ -47,6 +52,8 @@ def infer(
     keep_in: Path | None = None,
     scripted: str | None = None,
     offline: bool = False,
+    ask: Ask = nobody,
+    unsandboxed: bool = False,
 ) -> Finished:
     """Ask, and wait for the answer; `views` see it come. Raises `Invalid`, `RecordError`.
 
@@ -61,7 +68,15 @@ def infer(
         plan = check_flow(path, cwd, offline=offline)
         scratch = Path(name) if keep_in is None else None
         finished = run_flow_sync(
-            plan, given, views=views, model=scripted, offline=offline, scratch=scratch, keep_in=keep_in
+            plan,
+            given,
+            views=views,
+            model=scripted,
+            offline=offline,
+            scratch=scratch,
+            keep_in=keep_in,
+            ask=ask,
+            unsandboxed=unsandboxed,
         )
     # Nor is what went wrong with it.
     error = re.sub(rf"{re.escape(str(path))}:\d+:\d+: ", "", finished.result.error)
@@ -77,6 +92,12 @@ def flow_of(question: Question, cwd: Path) -> dict[str, Json]:
             prompt["system"] = "${{ inputs.system }}"
         if question.reasoning is not None:
             prompt["reasoning"] = question.reasoning
+        if question.tools:
+            prompt["tools"] = list(question.tools)
+        if question.max_turns is not None:
+            prompt["max_turns"] = question.max_turns
+    if question.schema is not None:
+        prompt["schema"] = str(cwd / Path(question.schema).expanduser())
     if question.params:
         prompt["params"] = dict(question.params)
     return {

@@ -48,7 +48,8 @@ class KnownResults:
         if before is not None:
             if before.key is None:
                 return Reused(before.outcome, before.run_id)
-            if before.key == key and key and (node.step.cache is not False or node.effect == "once"):
+            once = node.effect == "once" or _did_once(before.outcome)
+            if before.key == key and key and (node.step.cache is not False or once):
                 return Reused(before.outcome, before.run_id)
             if parts := changed_parts(before.key, key):
                 self.on_change(unit_id, parts)
@@ -61,6 +62,12 @@ class KnownResults:
     def keep(self, unit_id: str, node: Node, key: Key, outcome: Outcome) -> None:
         if self.store is not None and key and node.step.cache and self.clean([outcome.output, outcome.fields]):
             self.store.put(key, StoredResult(outcome.output, outcome.fields, self.run_id))
+
+
+def _did_once(outcome: Outcome) -> bool:
+    """Whether a model called what is not to be done again."""
+    calls = outcome.fields.get("tool_calls")
+    return isinstance(calls, list) and any(isinstance(c, dict) and c.get("effect") == "once" for c in calls)
 
 
 def is_named(unit_id: str, names: Iterable[str]) -> bool:

@@ -39,11 +39,14 @@ class OnceSteps:
     _once: set[str] = field(default_factory=set)
     _calls: dict[str, str] = field(default_factory=dict)
     """Call id to unit."""
+    _by_model: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Unit to what its model called that has happened, or may have: call id to tool."""
 
     def take(self, stamped: Stamped) -> None:
         match stamped.event:
             case StepStarted(step=unit, kind=kind, effect=effect):
                 self._kinds[unit] = kind
+                self._by_model.pop(unit, None)
                 self.happened.pop(unit, None)
                 if effect == "once":
                     self._once.add(unit)
@@ -58,6 +61,9 @@ class OnceSteps:
                 self.begun.discard(unit)
                 self._calls[call_id] = unit
                 self.unsure[unit] = INTERRUPTED
+                if self._kinds.get(unit, "tool") != "tool":
+                    self._by_model.setdefault(unit, {})[call_id] = stamped.event.tool
+                    self.unsure[unit] = self._called_before("was interrupted", unit)
             case ToolFinished(call_id=call_id) as end if call_id in self._calls:
                 self._called(self._calls.pop(call_id), end)
             case StepRetried(step=unit):
@@ -76,8 +82,12 @@ class OnceSteps:
     def _called(self, unit: str, end: ToolFinished) -> None:
         if end.error == CANCELLED:
             return
-        if self._kinds.get(unit, "tool") != "tool":
-            return  # the step goes on, and might call again what has happened
+        if unit in self._by_model:  # its step goes on: done again, it might call again what has happened
+            if end.error is not None:
+                self._by_model[unit].pop(end.call_id, None)
+                if not self._by_model[unit]:
+                    self._settle(unit)
+            return
         self._settle(unit)
         if end.error is None:
             self.happened[unit] = Outcome("succeeded", end.result)
@@ -86,13 +96,21 @@ class OnceSteps:
 
     def _finished(self, unit: str, end: StepFinished) -> None:
         in_the_air = end.error is None or end.error.get("kind") in IN_THE_AIR
-        if end.outcome == "succeeded" or not in_the_air:
+        if end.outcome != "succeeded" and self._by_model.get(unit):
+            what = "failed" if end.outcome == "failed" else "was interrupted"
+            self.unsure[unit] = self._called_before(what, unit)
+        elif end.outcome == "succeeded" or not in_the_air:
             self._settle(unit)
         if end.outcome == "succeeded" and end.redacted:
             self.unsure[unit] = WITHHELD
             self.happened[unit] = Outcome("succeeded", end.output, end.fields)
 
+    def _called_before(self, what: str, unit: str) -> str:
+        tools = ", ".join(dict.fromkeys(self._by_model[unit].values()))
+        return f"{what}, and its model had called {tools}, which is to be done once: it may call that again"
+
     def _settle(self, unit: str) -> None:
+        self._by_model.pop(unit, None)
         self.begun.discard(unit)
         self.happened.pop(unit, None)
         self.unsure.pop(unit, None)

@@ -242,6 +242,11 @@ class ReplayedTool:
         self.parameters = tool.parameters
         self.effect = tool.effect
         self.code = tool.code
+        self._took: dict[str, float] = {}
+
+    def took_then(self, call_id: str) -> float:
+        """How long a call took when it was recorded."""
+        return self._took.get(call_id, 0.0)
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
         step = context.step
@@ -250,6 +255,7 @@ class ReplayedTool:
         if called is None:
             raise Mismatch(f"step {step}: the record has no further call of {self.name} by it")
         self._replayed.tape.called[step].remove(called)
+        self._took[context.call_id] = called.end.duration_s if called.end else 0.0
         if called.call.tool != self.name:
             raise Mismatch(f"step {step}: it calls {self.name}, and called {called.call.tool}")
         now = self._replayed.clean(dict(arguments))

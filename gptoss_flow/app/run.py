@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from gptoss_flow import __version__
@@ -21,7 +22,7 @@ from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.errors import ExitCode, RecordError
 from gptoss_flow.events import Json, RunResumed, RunStarted, Warned
 from gptoss_flow.plan.plan import Plan
-from gptoss_flow.ports import Clock, Emit, Sink, ToolContext
+from gptoss_flow.ports import Ask, Clock, Emit, Grants, Models, Sink, ToolContext, nobody
 from gptoss_flow.record.folder import RunFolder, kept_log_path, new_run_id
 from gptoss_flow.record.journal_file import SYNC_AFTER_S, JournalFile
 from gptoss_flow.record.kept_log import KeptLog
@@ -103,6 +104,8 @@ def run_flow_sync(
     said: Mapping[str, Json] | None = None,
     resume: Resumption | None = None,
     keep_in: Path | None = None,
+    ask: Ask = nobody,
+    unsandboxed: bool = False,
 ) -> Finished:
     """`run_flow` for a program without an event loop of its own."""
     return asyncio.run(
@@ -118,6 +121,8 @@ def run_flow_sync(
             said=said,
             resume=resume,
             keep_in=keep_in,
+            ask=ask,
+            unsandboxed=unsandboxed,
         )
     )
 
@@ -136,6 +141,8 @@ async def run_flow(
     resume: Resumption | None = None,
     keep_in: Path | None = None,
     clock: Clock | None = None,
+    ask: Ask = nobody,
+    unsandboxed: bool = False,
 ) -> Finished:
     """Run a plan to its end; `views` see every event. `model`: `scripted:FILE` answers in place of servers.
 
@@ -143,6 +150,9 @@ async def run_flow(
     `select`: only these steps run. `said`: what the user said beside `given`, for the record.
 
     `keep_in`: a folder that takes a log of the run too, by date. A run that is resumed goes on with its own.
+
+    `ask` decides on calls of tools that a person is to decide. `unsandboxed`: the user allows tool code without a
+    sandbox where a step wants that.
 
     Raises `Invalid` for what was given and `RecordError` where no record can be opened; later failures are in
     the result. SIGINT, SIGTERM and SIGHUP end the run, but for the steps of `finally`; a second one skips those.
@@ -174,6 +184,9 @@ async def run_flow(
         on_chosen=files.profile,
     )
     tools = FlowTools(masking(redactor))
+    tool_context = ToolContext(
+        workspace=bound.workspace, readable=bound.readable, grants=Grants(unsandboxed=unsandboxed)
+    )
     try:
         files.flow(plan.loaded, _changes(resume.state.started.given if resume and resume.state.started else said))
         executor = Executor(
@@ -182,7 +195,7 @@ async def run_flow(
             models=models,
             tools=tools.of(plan),
             inner_tools=tools.of,
-            tool_context=ToolContext(workspace=bound.workspace, readable=bound.readable),
+            tool_context=tool_context,
             emit=journal.emit,
             clock=clock,
             cores=os.cpu_count() or 1,
@@ -190,6 +203,7 @@ async def run_flow(
             known=known(run["id"], redactor, journal.emit) if known else NOTHING_KNOWN,
             select=select,
             environ=os.environ,
+            ask=ask,
             spent=Spent.of(resume.state) if resume else None,
         )
         with _signals(executor, journal), _syncing(events_file):
@@ -205,18 +219,26 @@ async def run_flow(
             if resume and resume.damaged_lines:
                 damaged = count(resume.damaged_lines, "damaged line")
                 journal.emit(Warned(message=f"the record has {damaged}: passed over"))
-            result = await executor.run(models.close)
+            result = await executor.run(partial(_close, tool_context, models))
             keep_outputs(folder.path, fold.state.finished.outputs if fold.state.finished else {})
     except RecordError as error:
         result = _unrecorded(error)
     finally:
-        await models.close()
+        await _close(tool_context, models)
         try:
             journal.close()
         except RecordError as error:
             result = _unrecorded(error)
         folder.close()
     return Finished(result=_without_secrets(result, redactor), state=fold.state, folder=folder.path)
+
+
+async def _close(tool_context: ToolContext, models: Models) -> None:
+    """Nothing that the run's tools or models kept outlives it. Safe to call twice."""
+    try:
+        await tool_context.kept_for_run.aclose()
+    finally:
+        await models.close()
 
 
 def _new_run(record_root: Path, started: datetime) -> dict[str, str]:

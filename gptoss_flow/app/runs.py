@@ -125,6 +125,7 @@ def _view_json(step: StepView) -> dict[str, Json]:
         "items": step.item_count,
         "items_done": sum(item.outcome is not None for item in step.items.values()),
         "tool_calls": step.tool_calls + sum(item.tool_calls for item in step.items.values()),
+        "refused_calls": step.refused_calls + sum(item.refused_calls for item in step.items.values()),
         "tokens": asdict(_tokens(step)),
         "reused": step.reused,
         "output": step.output,
@@ -159,14 +160,14 @@ def step_json(run: Run, wanted: str) -> dict[str, Json]:
     if wanted not in views:
         raise Invalid(Problem(None, f'the run {run.folder.name} has no step "{wanted}"', suggest(wanted, views)))
     view = views[wanted]
-    attempts: dict[int, dict[str, Json]] = {}
+    turns: dict[tuple[int, int], dict[str, Json]] = {}
     calls: dict[str, dict[str, Json]] = {}
     for stamped in read_journal(run.folder / EVENTS):
         if getattr(stamped.event, "step", None) == wanted:
-            _tell(stamped.event, attempts, calls)
+            _tell(stamped.event, turns, calls)
     return _view_json(view) | {
         "fields": view.fields,
-        "generations": [attempts[number] for number in sorted(attempts)],
+        "generations": [turns[number] for number in sorted(turns)],
         "calls": list(calls.values()),
         "item_steps": [_view_json(view.items[index]) for index in sorted(view.items)],
     }
@@ -176,29 +177,44 @@ def _named(step: StepView) -> list[tuple[str, StepView]]:
     return [(step.id, step), *(pair for item in step.items.values() for pair in _named(item))]
 
 
-def _tell(event: Event, attempts: dict[int, dict[str, Json]], calls: dict[str, dict[str, Json]]) -> None:
+def _tell(event: Event, turns: dict[tuple[int, int], dict[str, Json]], calls: dict[str, dict[str, Json]]) -> None:
     """Put what an event says of a step where it belongs."""
+
+    def turn(number: int) -> dict[str, Json]:
+        return turns.setdefault((attempt, number), {"attempt": attempt, "turn": number})
+
+    attempt = getattr(event, "attempt", 1)
     match event:
         case PromptRendered():
-            attempts.setdefault(event.attempt, {"attempt": event.attempt}).update(
+            turn(event.turn).update(
                 server=event.server,
                 mode=event.mode,
                 messages=event.messages,
                 params=event.params,
+                tools=[tool.get("name") for tool in event.tools],
+                asks=event.asks,
                 redacted=event.redacted,
             )
         case GenerationFinished():
-            attempts.setdefault(event.attempt, {"attempt": event.attempt}).update(
+            turn(event.turn).update(
                 reasoning=event.reasoning,
                 text=event.text,
+                calls=event.calls,
                 finish_reason=event.finish_reason,
                 usage=event.usage,
                 timings=event.timings,
             )
         case StepRetried():
-            attempts.setdefault(event.attempt, {"attempt": event.attempt})["error"] = event.error
+            last = max((number for tried, number in turns if tried == attempt), default=1)
+            turn(last)["error"] = event.error
         case ToolStarted():
-            calls[event.call_id] = {"call_id": event.call_id, "tool": event.tool, "arguments": event.arguments}
+            calls[event.call_id] = {
+                "call_id": event.call_id,
+                "tool": event.tool,
+                "arguments": event.arguments,
+                "permission": event.permission,
+                "written": event.written,
+            }
         case ToolFinished():
             calls.setdefault(event.call_id, {"call_id": event.call_id, "tool": event.tool}).update(
                 result=event.result, error=event.error, duration_s=event.duration_s

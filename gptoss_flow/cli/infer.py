@@ -13,15 +13,19 @@ from gptoss_flow.app.bind import SCRIPTED
 from gptoss_flow.app.infer import STEP, Question, infer
 from gptoss_flow.app.run import Finished
 from gptoss_flow.cli import complete
-from gptoss_flow.cli.options import KEPT_LOGS, json_option
+from gptoss_flow.cli.options import KEPT_LOGS, json_option, unsandboxed_option
 from gptoss_flow.cli.prompt_text import read_prompt
 from gptoss_flow.escape import for_terminal
 from gptoss_flow.events import Json
+from gptoss_flow.fields import json_text
 from gptoss_flow.record.state import summary
 from gptoss_flow.ui.answer import AnswerWriter
 from gptoss_flow.ui.answer_view import AnswerView
+from gptoss_flow.ui.ask import terminal_ask
 
 DEFAULT_PROFILE = "local"
+RESULT_FIELDS = ("reasoning", "tool_calls", "finish_reason", "usage", "timings")
+"""What `--json` prints of the answer beside its text."""
 
 
 @click.command("infer")
@@ -43,6 +47,15 @@ DEFAULT_PROFILE = "local"
     "--temperature", type=click.FloatRange(0, 5), envvar="GPT_OSS_TEMPERATURE", show_envvar=True,
     help="0 always takes the likeliest token. [default: the profile's, else the server's]",
 )  # fmt: skip
+@click.option(
+    "--tools", metavar="NAMES", default="",
+    help="What the model may call, with commas between: read_file,list_files.",
+)  # fmt: skip
+@click.option("--max-turns", type=click.IntRange(min=1), help="How often it may speak, with tools. [default: 8]")
+@click.option(
+    "--schema", metavar="FILE", help="A JSON Schema (JSON or YAML) that the answer must follow; it is then JSON."
+)
+@unsandboxed_option
 @click.option("--stream/--no-stream", default=True, help="Show the answer as it arrives, or all at once.")
 @json_option
 @click.option("--record", is_flag=True, help="Keep the run on record, and a log of it by date.")
@@ -63,6 +76,10 @@ def command(
     reasoning: Literal["low", "medium", "high"] | None,
     max_tokens: int | None,
     temperature: float | None,
+    tools: str,
+    max_turns: int | None,
+    schema: str | None,
+    unsandboxed: bool,
     stream: bool,
     as_json: bool,
     record: bool,
@@ -83,6 +100,7 @@ def command(
       gptoss-flow infer --reasoning high --system "Answer in French." "How many primes are below 100?"
       git diff | gptoss-flow infer --system "Write a commit message for this change." -
       gptoss-flow infer --raw --max-tokens 24 --temperature 0 "The capital of France is"
+      gptoss-flow infer --tools read_file,list_files "What does this project do?"
       gptoss-flow infer --record --json "Name three rivers." | jq -r .text
     """
     if profile is not None and url is not None:
@@ -92,6 +110,9 @@ def command(
         raise click.UsageError("--model is what the server at --url calls its model: say --url too")
     if is_raw and (system is not None or reasoning is not None):
         raise click.UsageError("--raw sends the text as it is: there is no place for --system and --reasoning")
+    granted = [name.strip() for name in tools.split(",") if name.strip()]
+    if is_raw and granted:
+        raise click.UsageError("--raw sends the text as it is: there is no place for --tools")
     params: dict[str, Json] = {"max_tokens": max_tokens, "temperature": temperature}
     question = Question(
         prompt=read_prompt(prompt),
@@ -99,6 +120,9 @@ def command(
         system=system,
         reasoning=reasoning,
         params={name: value for name, value in params.items() if value is not None},
+        tools=granted,
+        max_turns=max_turns,
+        schema=schema,
         server=url or profile or DEFAULT_PROFILE,
         model=model,
     )
@@ -113,6 +137,8 @@ def command(
         keep_in=Path(record_dir or KEPT_LOGS) if is_kept else None,
         scripted=scripted,
         offline=offline,
+        ask=terminal_ask(sys.stderr),
+        unsandboxed=unsandboxed,
     )
     return _end(finished, answer, view, as_json=as_json, is_streamed=stream, is_kept=is_kept)
 
@@ -127,11 +153,11 @@ def _end(
         said = summary(finished.state, finished.folder if is_kept else None)
         fields = dict(step.fields) if step is not None else {}
         said |= {"status": result.status, "outputs": result.outputs, "text": text}
-        said |= {name: fields.get(name) for name in ("reasoning", "finish_reason", "usage", "timings")}
+        said |= {name: fields.get(name) for name in RESULT_FIELDS}
         click.echo(json.dumps(said, indent=2, ensure_ascii=False))
     else:
         if not is_streamed:
-            answer.write(text or "")
+            answer.write(json_text(text) if text is not None else "")
         answer.end()
     if view.failure is not None:
         raise view.failure

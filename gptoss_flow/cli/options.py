@@ -31,6 +31,12 @@ untrusted_option = click.option(
 )  # fmt: skip
 
 
+unsandboxed_option = click.option(
+    "--allow-unsandboxed", "unsandboxed", is_flag=True,
+    help="Let tool code run without a sandbox where a step says `sandbox: dangerously_none`.",
+)  # fmt: skip
+
+
 def input_options(command: F) -> F:
     """`-i name=value` and `--inputs file`."""
     command = click.option(

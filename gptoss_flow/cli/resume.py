@@ -25,7 +25,7 @@ from gptoss_flow.app.resume import (
 from gptoss_flow.app.runs import run_folder
 from gptoss_flow.cli import complete
 from gptoss_flow.cli.given import read_given
-from gptoss_flow.cli.options import json_option
+from gptoss_flow.cli.options import json_option, unsandboxed_option
 from gptoss_flow.cli.otel import otel_options, otel_views
 from gptoss_flow.cli.run_checked import run_checked, tell
 from gptoss_flow.ui.events import EventLines
@@ -43,6 +43,7 @@ from gptoss_flow.ui.events import EventLines
     help="An input that held a secret, and so is not on record. @FILE and @- as in run.",
 )  # fmt: skip
 @click.option("--offline", is_flag=True, help="Download nothing.")
+@unsandboxed_option
 @click.option("--no-cache", is_flag=True, help="Reuse no result of another run.")
 @json_option
 @click.option("--events", is_flag=True, help="Print one event a line as they happen.")
@@ -55,6 +56,7 @@ def command(
     assume_done: tuple[str, ...],
     inputs: tuple[str, ...],
     offline: bool,
+    unsandboxed: bool,
     no_cache: bool,
     as_json: bool,
     events: bool,
@@ -87,6 +89,7 @@ def command(
             assume_done,
             inputs,
             offline=offline,
+            unsandboxed=unsandboxed,
             no_cache=no_cache,
             as_json=as_json,
             events=events,
@@ -106,6 +109,7 @@ def _go_on(
     inputs: tuple[str, ...],
     *,
     offline: bool,
+    unsandboxed: bool,
     no_cache: bool,
     as_json: bool,
     events: bool,
@@ -140,4 +144,5 @@ def _go_on(
         known=make_known(given.cwd, finished, use_store=not (no_cache or untrusted), redo=redo),
         resume=resumption(interrupted, redo, assume_done),
         watchers=[*otel_views(otel, otel_content, started), *([RecordBound()] if untrusted else [])],
+        unsandboxed=unsandboxed,
     )

@@ -17,6 +17,7 @@ from gptoss_flow.cli.options import (
     json_option,
     locked_option,
     server_option,
+    unsandboxed_option,
     untrusted_option,
 )
 from gptoss_flow.cli.otel import otel_options, otel_views
@@ -34,6 +35,7 @@ from gptoss_flow.plan.selection import selection, since
 @locked_option
 @untrusted_option
 @click.option("--offline", is_flag=True, help="Download nothing.")
+@unsandboxed_option
 @click.option("--dry-run", is_flag=True, help="Check everything that was given and show the plan; run nothing.")
 @json_option
 @click.option("--events", is_flag=True, help="Print one event a line as they happen.")
@@ -84,6 +86,7 @@ def command(
     locked: bool,
     untrusted: bool,
     offline: bool,
+    unsandboxed: bool,
     dry_run: bool,
     as_json: bool,
     events: bool,
@@ -153,4 +156,5 @@ def command(
             "locked": locked,
         },
         watchers=watchers,
+        unsandboxed=unsandboxed,
     )

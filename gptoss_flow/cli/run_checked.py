@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from gptoss_flow.lang.dump import to_yaml
 from gptoss_flow.plan.plan import Plan
 from gptoss_flow.ports import Sink
 from gptoss_flow.record.state import summary
+from gptoss_flow.ui.ask import terminal_ask
 from gptoss_flow.ui.events import EventLines
 from gptoss_flow.ui.live import RichProgress
 from gptoss_flow.ui.progress import PlainProgress
@@ -41,12 +43,14 @@ def run_checked(
     said: Mapping[str, Json] | None = None,
     resume: Resumption | None = None,
     watchers: Sequence[Sink] = (),
+    unsandboxed: bool = False,
 ) -> int:
     """Returns the exit code. Raises `RecordError`, and what a bug raised.
 
     `keep_in`: a folder for a log of the run, by date; the flow may name one too. `watchers` see every event too.
     """
-    views: list[Sink] = [] if quiet else [_progress(plan)]
+    progress = None if quiet else _progress(plan)
+    views: list[Sink] = [progress] if progress is not None else []
     views += watchers
     lines = EventLines(sys.stdout) if events else None
     if lines is not None:
@@ -62,6 +66,8 @@ def run_checked(
         said=said,
         resume=resume,
         keep_in=None if keep_in is None else what.cwd / keep_in,
+        ask=terminal_ask(sys.stderr, progress.paused if isinstance(progress, RichProgress) else nullcontext),
+        unsandboxed=unsandboxed,
     )
     tell(finished, lines, as_json=as_json, out=out)
     if finished.result.exit_code is ExitCode.RECORD:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -97,13 +98,15 @@ class Rlog:
                 return [f"@phase {_name(event.step)} span={self._word(event.step)}{fields}"]
             case PromptRendered():
                 span = self._word(event.step)
-                asked = [(_name(str(m.get("role", "user"))), _text(m.get("content"), seq)) for m in event.messages]
+                messages = event.messages if event.turn == 1 else _since(event.messages)
+                asked = [(_name(str(m.get("role", "user"))), _text(said_in(m), seq)) for m in messages]
                 return [f"u: span={span} role={role} {text}" for role, text in asked]
             case GenerationFinished():
                 return self._answer(event, stamped)
             case ToolStarted():
                 call = f"t!:{_name(event.tool)} id={self._word(event.call_id)} span={self._word(event.step)}"
-                return [f"{call} {_text(event.arguments, seq)} → [running]"]
+                permission = _fields(permission=event.permission or None)
+                return [f"{call}{permission} {_text(event.written or event.arguments, seq)} → [running]"]
             case ToolFinished():
                 return self._tool_finished(event, stamped)
             case StepRetried():
@@ -147,7 +150,9 @@ class Rlog:
             finish=_name(event.finish_reason),
         )
         lines = [f"th: span={span} {_text(event.reasoning, stamped.seq)}"] if event.reasoning else []
-        return [*lines, f"a: span={span}{fields} {_text(event.text, stamped.seq)}"]
+        called = ", ".join(str(call.get("name")) for call in event.calls)
+        text = event.text or (f"[calls {called}]" if called else "")
+        return [*lines, f"a: span={span}{fields} {_text(text, stamped.seq)}"]
 
     def _tool_finished(self, event: ToolFinished, stamped: Stamped) -> list[str]:
         call = self._word(event.call_id)
@@ -181,6 +186,25 @@ class Rlog:
             self._words[text] = word
             self._taken.add(word)
         return word
+
+
+def _since(messages: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
+    """What was said to a model after it spoke; what tools told it stands on lines of its own."""
+    found: list[Mapping[str, Json]] = []
+    for message in reversed(messages):
+        if message.get("role") == "assistant":
+            break
+        found.insert(0, message)
+    return [message for message in found if message.get("role") != "tool"]
+
+
+def said_in(message: Mapping[str, Json]) -> Json:
+    """The content of a recorded message; of one that called tools, with its calls."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list) or not calls:
+        return message.get("content")
+    told = [f"calls {c.get('name')} {c.get('arguments')}" for c in calls if isinstance(c, dict)]
+    return "\n".join(filter(None, [str(message.get("content") or ""), *told]))
 
 
 def _header(event: RunStarted) -> list[str]:

@@ -215,6 +215,8 @@ class RunSpans:
             said[f"gen_ai.request.{name}"] = kind(value) if isinstance(value, int | float) else None
         if self._content:
             said["gen_ai.input.messages"] = json.dumps([_message(each) for each in event.messages])
+            tools = [{"type": "function", **tool} for tool in event.tools]
+            said["gen_ai.tool.definitions"] = json.dumps(tools) if tools else None
         around = self._steps.get(event.step, self._around(event.step))
         self._requests[event.step] = self._span(f"{operation} {model}", around, said, SpanKind.CLIENT)
 
@@ -223,7 +225,7 @@ class RunSpans:
         if span is None:
             return
         said: dict[str, Json] = {
-            "gen_ai.response.finish_reasons": [event.finish_reason],
+            "gen_ai.response.finish_reasons": [_finish_reason(event)],
             "gen_ai.response.time_to_first_chunk": event.timings.get("ttft_s"),
             **{attribute: event.usage.get(name) for name, attribute in USAGE.items()},
             **{
@@ -242,9 +244,10 @@ class RunSpans:
             "gen_ai.tool.call.id": event.call_id,
             "gen_ai.tool.type": "function",
             "gptoss_flow.step.id": event.step,
+            "gptoss_flow.tool.permission": event.permission,
         }
         if self._content:
-            said["gen_ai.tool.call.arguments"] = json.dumps(event.arguments)
+            said["gen_ai.tool.call.arguments"] = event.written or json.dumps(event.arguments)
         around = self._steps.get(event.step, self._around(event.step))
         self._calls[event.step, event.call_id] = self._span(f"execute_tool {event.tool}", around, said)
 
@@ -295,13 +298,29 @@ def _provider(facts: Mapping[str, Json]) -> str:
 
 
 def _message(message: Mapping[str, Json]) -> Json:
-    return {"role": message["role"], "parts": [{"type": "text", "content": message["content"]}]}
+    if message["role"] == "tool":
+        answered = {"type": "tool_call_response", "id": message.get("tool_call_id")}
+        return {"role": "tool", "parts": [{**answered, "response": message["content"]}]}
+    parts = [{"type": "text", "content": message["content"]}]
+    return {"role": message["role"], "parts": [*parts, *map(_called, message.get("tool_calls", []))]}
+
+
+def _called(call: Mapping[str, Json]) -> Json:
+    return {"type": "tool_call", "id": call["id"], "name": call["name"], "arguments": call["arguments"]}
 
 
 def _answer(event: GenerationFinished) -> Json:
     parts = [{"type": "reasoning", "content": event.reasoning}] if event.reasoning else []
     parts.append({"type": "text", "content": event.text})
-    return {"role": "assistant", "parts": parts, "finish_reason": event.finish_reason}
+    return {
+        "role": "assistant",
+        "parts": [*parts, *map(_called, event.calls)],
+        "finish_reason": _finish_reason(event),
+    }
+
+
+def _finish_reason(event: GenerationFinished) -> str:
+    return "tool_call" if event.calls else event.finish_reason
 
 
 def _set(span: Span, said: Mapping[str, Json]) -> None:

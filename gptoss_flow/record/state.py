@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import assert_never
 
 from gptoss_flow.events import (
+    NOT_MADE,
     FellBack,
     GenerationFinished,
     Json,
@@ -86,6 +87,8 @@ class StepView:
     """0: it never started."""
     tokens: Tokens = field(default_factory=Tokens)
     tool_calls: int = 0
+    refused_calls: int = 0
+    """Calls of its model that were not made."""
     rounds: int = 0
     """Of a `repeat`: how many rounds ended that were not the last."""
     fell_back: dict[str, Json] | None = None
@@ -162,6 +165,8 @@ class RunState:
             case GenerationFinished():
                 self.step(event.step).tokens.add(event.usage)
                 self.tokens.add(event.usage)
+            case ToolStarted() if event.permission in NOT_MADE:
+                self.step(event.step).refused_calls += 1
             case ToolStarted():
                 self.step(event.step).tool_calls += 1
                 self.tool_calls += 1

@@ -137,7 +137,8 @@ class Loop:
             asking = Asking(step=context.step_id, call_id=call_id, tool=call.name, arguments=read.arguments)
             permission, why = await permit(context, verdict, asking)
         if why or read.tool is None:
-            written = "" if read.is_object and named(call) == call.name else f"{call.name} {call.arguments}"
+            is_named = named(call) == call.name
+            written = call.arguments if is_named else f"{call.name} {call.arguments}"
             refuse(context, call_id, named(call), read.arguments, permission=permission, why=why, written=written)
             entry |= {"error": why, "permission": permission, "duration_s": 0.0}
             return _answer(call, shown_error(why)), entry
@@ -146,7 +147,7 @@ class Loop:
         if done.error is not None and (done.error.kind != "tool" or done.error.exit_code not in TOOLS_OWN):
             raise done.error
         entry |= {"error": done.error.message} if done.error else {"result": done.result}
-        entry |= {"permission": permission, "duration_s": done.duration_s}
+        entry |= {"permission": permission, "effect": read.tool.effect, "duration_s": done.duration_s}
         said = shown_error(done.error.message) if done.error else shown_result(done.result)
         return _answer(call, said), entry
 

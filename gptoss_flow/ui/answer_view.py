@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TextIO
 
 from gptoss_flow.escape import for_terminal, one_line
-from gptoss_flow.events import ServerChanged, Stamped, TokensArrived, Warned
+from gptoss_flow.events import ServerChanged, Stamped, TokensArrived, ToolFinished, ToolStarted, Warned
 from gptoss_flow.ui.answer import AnswerWriter
+from gptoss_flow.ui.progress import call_line
 
 
 class AnswerView:
@@ -34,6 +35,10 @@ class AnswerView:
             case TokensArrived(channel="analysis") if self._thinks_aloud:
                 self._say(for_terminal(event.text))
                 self._is_mid_line = not event.text.endswith("\n")
+            case ToolStarted() if event.permission:
+                self._note(f"calls {call_line(event)}")
+            case ToolFinished(error=str(error)):
+                self._note(f"that failed: {error}")
             case ServerChanged(state="starting" | "ready"):
                 self._is_chosen = True
             case ServerChanged(state="loading") | Warned():
@@ -46,11 +51,13 @@ class AnswerView:
     def close(self) -> None:
         self._end_thought()
 
-    def _tell(self, event: ServerChanged | Warned) -> None:
+    def _note(self, said: str) -> None:
         self._end_thought()
         if not self._is_quiet:
-            said = event.detail if isinstance(event, ServerChanged) else f"warning: {event.message}"
             self._say(one_line(said) + "\n")
+
+    def _tell(self, event: ServerChanged | Warned) -> None:
+        self._note(event.detail if isinstance(event, ServerChanged) else f"warning: {event.message}")
 
     def _end_thought(self) -> None:
         if self._is_mid_line:

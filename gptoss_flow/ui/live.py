@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
@@ -76,6 +76,8 @@ class RichProgress:
         self._running: dict[str, _Running] = {}
         self._line = ""
         self._gone = False
+        self._held: list[Stamped] | None = None
+        """What has happened while it keeps still; None: it does not."""
         self._spinner = Spinner("dots")
         self._live = Live(
             console=self._console,
@@ -86,8 +88,23 @@ class RichProgress:
             redirect_stderr=False,
         )
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep still meanwhile: somebody else writes here. What happens is shown afterwards."""
+        self._held = []
+        with suppress(OSError):
+            self._live.stop()
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for stamped in held:
+                self.take(stamped)
+
     def take(self, stamped: Stamped) -> None:
-        if not self._gone:
+        if self._held is not None:
+            self._held.append(stamped)
+        elif not self._gone:
             try:
                 self._show(stamped)
             except OSError:

@@ -28,6 +28,10 @@ from gptoss_flow.events import (
     Warned,
 )
 from gptoss_flow.fields import json_text
+from gptoss_flow.words import count
+
+LONGEST_CALL = 120
+"""Characters of a call's arguments."""
 
 
 def shown_as(step: str) -> str:
@@ -73,6 +77,8 @@ class Narrator:
         self._usage: dict[str, Usage] = {}
         self._values: dict[str, Mapping[str, Json]] = {}
         """What items that run stand for: cells of a matrix, keys of a mapping."""
+        self._calls: dict[str, ToolStarted] = {}
+        """Calls of models that are under way."""
 
     def lines(self, stamped: Stamped) -> list[str]:
         return [one_line(line) for line in self._said(stamped)]
@@ -108,7 +114,14 @@ class Narrator:
                 return self._finished(event)
             case RunFinished():
                 return [_end(event)]
-            case TextCut() | PromptRendered() | TokensArrived() | ToolStarted() | ToolFinished():
+            case ToolStarted():
+                if event.permission and shown_as(event.step) == event.step:
+                    self._calls[event.call_id] = event
+                return []
+            case ToolFinished():
+                call = self._calls.pop(event.call_id, None)
+                return [f"step {event.step}: {call_line(call)}: {result_line(event)}"] if call else []
+            case TextCut() | PromptRendered() | TokensArrived():
                 return []
             case _:
                 assert_never(event)
@@ -128,6 +141,19 @@ class Narrator:
         if usage:
             parts.append(str(usage))
         return [", ".join(parts) + _cause(event)]
+
+
+def call_line(call: ToolStarted) -> str:
+    """A model's call in short: `read_file {"path": "a.md"}`."""
+    text = call.written or json_text(call.arguments)
+    return f"{call.tool} {text[:LONGEST_CALL]}{'…' if len(text) > LONGEST_CALL else ''}"
+
+
+def result_line(end: ToolFinished) -> str:
+    """What came of it, in short."""
+    if end.error is not None:
+        return end.error
+    return f"{count(len(json_text(end.result)), 'character')}, {end.duration_s:.1f} s"
 
 
 def _shown(values: Mapping[str, Json] | None) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from gptoss_flow.escape import for_terminal, one_line
 from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text
+from gptoss_flow.record.rlog import said_in
 from gptoss_flow.ui.paths import short_path
 from gptoss_flow.ui.table import table
 from gptoss_flow.words import count
@@ -85,6 +86,7 @@ def _step_row(step: Mapping[str, Json]) -> tuple[str, ...]:
         f"{step['items_done']}/{items} items" if items is not None else "",
         f"{attempts} attempts" if attempts > 1 else "",
         count(step["tool_calls"], "call") if step["tool_calls"] and step["kind"] != "tool" else "",
+        f"{step['refused_calls']} refused" if step["refused_calls"] else "",
         f"from run {step['reused']}" if step["reused"] else "",
         step["reason"],
     ]
@@ -108,26 +110,50 @@ def _step_parts(step: Mapping[str, Json]) -> Iterator[str]:
     yield table(STEP_HEAD, [_step_row(step)])
     if step["error"]:
         yield f"error: {one_line(_error(step['error']))}"
+    calls = {call["call_id"]: call for call in step["calls"]}
+    several = len({generation["attempt"] for generation in step["generations"]}) > 1
+    before: list[Json] = []
     for generation in step["generations"]:
-        which = f" (attempt {generation['attempt']})" if len(step["generations"]) > 1 else ""
-        for message in filter(_is_mapping, generation.get("messages", [])):
-            yield _block(f"{message.get('role', 'user')}{which}", message.get("content"))
+        which = f" (attempt {generation['attempt']})" if several else ""
+        messages = [*filter(_is_mapping, generation.get("messages", []))]
+        for message in new_messages(before, messages, generation["turn"]):
+            yield _block(f"{message.get('role', 'user')}{which}", said_in(message))
+        before = messages
         if generation.get("reasoning"):
             yield _block(f"reasoning{which}", generation["reasoning"])
-        if "text" in generation:
+        if "text" in generation and (generation["text"] or not generation.get("calls")):
             yield _block(f"answer{which}, finished by {generation['finish_reason']}", generation["text"])
+        own = f"{step['step']}.{generation['attempt']}.{generation['turn']}."
+        for call_id in [call_id for call_id in calls if call_id.startswith(own)]:
+            yield from _call(calls.pop(call_id))
         if generation.get("error"):
             yield f"error{which}: {one_line(_error(generation['error']))}"
-    for call in step["calls"]:
-        yield _block(f"call {call['call_id']} of {call['tool']}", call.get("arguments", {}))
-        if call.get("error") is not None:
-            yield _block("its error", call["error"])
-        elif "result" in call:
-            yield _block("its result", call["result"])
+    for call in calls.values():
+        yield from _call(call)
     if step["item_steps"]:
         yield table(STEP_HEAD, [_step_row(item) for item in step["item_steps"]])
     elif not step["generations"] and not step["calls"] and step["output"] is not None:
         yield _block("output", step["output"])
+
+
+def new_messages(
+    before: Sequence[Json], now: Sequence[Mapping[str, Json]], turn: int
+) -> Sequence[Mapping[str, Json]]:
+    """Those that the turn before did not have; what the model called and was told stands with its calls."""
+    if turn == 1:
+        return now
+    same = len(before) if [*now[: len(before)]] == [*before] else 0
+    return [message for message in now[same:] if message.get("role") not in ("assistant", "tool")]
+
+
+def _call(call: Mapping[str, Json]) -> Iterator[str]:
+    permission = f", {call['permission']}" if call.get("permission") else ""
+    title = f"call {call['call_id']} of {call['tool']}{permission}"
+    yield _block(title, call.get("written") or call.get("arguments", {}))
+    if call.get("error") is not None:
+        yield _block("its error", call["error"])
+    elif "result" in call:
+        yield _block("its result", call["result"])
 
 
 def _block(title: str, value: Json) -> str:

@@ -122,6 +122,8 @@ def remarks(unit: Unit) -> list[str]:
         said.append(count(step.rounds + 1, "round"))
     if step.tool_calls and step.kind != "tool":
         said.append(count(step.tool_calls, "call"))
+    if step.refused_calls:
+        said.append(f"{count(step.refused_calls, 'call')} refused")
     if step.fell_back:
         said.append("by its fallback")
     if step.reused:

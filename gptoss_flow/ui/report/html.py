@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gptoss_flow.escape import for_terminal
-from gptoss_flow.events import Json
+from gptoss_flow.events import NOT_MADE, Json
 from gptoss_flow.fields import json_text
 from gptoss_flow.ui.report import facts
 from gptoss_flow.ui.report.bench import draw_plots
@@ -83,7 +83,7 @@ def _environment() -> Environment:
         error_line=facts.error_line,
         plots=draw_plots,
     )
-    environment.globals.update(MARKS=facts.MARKS, LONG=LONG)
+    environment.globals.update(MARKS=facts.MARKS, LONG=LONG, NOT_MADE=NOT_MADE)
     environment.tests.update(turn=_is(Turn), call=_is(Call), said=_is(Said))
     return environment
 
@@ -150,7 +150,11 @@ class _Page:
         asked = [message for message in turn.prompt.messages if isinstance(message, dict)]
         before = turns[at - 1].prompt.messages if at else []
         same = len(before) if before and asked[: len(before)] == before else 0
-        return (same, asked[same:]) if same < len(asked) or same == 0 else (same, [])
+        if not same or turn.prompt.turn == 1:
+            return same, asked[same:]
+        # What the model called and was told stands with its calls.
+        told = [message for message in asked[same:] if message.get("role") in ("assistant", "tool")]
+        return same + len(told), [message for message in asked[same:] if message not in told]
 
     @staticmethod
     def output_is_told(unit: Unit) -> bool:
@@ -175,6 +179,10 @@ class _Page:
     @staticmethod
     def values(values: Mapping[str, Json]) -> str:
         return ", ".join(f"{name}: {json_text(value)}" for name, value in values.items())
+
+    @staticmethod
+    def names(tools: Sequence[Mapping[str, Json]]) -> str:
+        return ", ".join(str(tool.get("name")) for tool in tools)
 
     def servers(self) -> Iterator[tuple[str, str, Any, str]]:
         """Each server with its profile, its state, and what is known of it."""

@@ -64,11 +64,14 @@ def _told(happening: Happening, began: float) -> dict[str, Json]:
                 "at": at,
                 "attempt": prompt.attempt,
                 "server": prompt.server,
+                "turn": prompt.turn,
                 "mode": prompt.mode,
                 "messages": prompt.messages,
                 "params": prompt.params,
+                "tools": [tool.get("name") for tool in prompt.tools],
+                "asks": prompt.asks,
             }
-            keys = ("reasoning", "text", "finish_reason", "usage", "timings")
+            keys = ("reasoning", "text", "calls", "finish_reason", "usage", "timings")
             return told | {key: getattr(answer, key) if answer else None for key in keys}
         case Call(call=call, result=result):
             told = {
@@ -77,6 +80,8 @@ def _told(happening: Happening, began: float) -> dict[str, Json]:
                 "call_id": call.call_id,
                 "tool": call.tool,
                 "arguments": call.arguments,
+                "permission": call.permission,
+                "written": call.written,
             }
             ends = ("result", "error", "duration_s")
             return told | {key: getattr(result, key) if result else None for key in ends}

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from gptoss_flow.escape import for_terminal, one_line
 from gptoss_flow.events import FellBack, Json, RoundFinished, StepRetried, Warned
+from gptoss_flow.record.rlog import said_in
 from gptoss_flow.ui.report.facts import MARKS, error_line, rate, remarks, speeds, took
 from gptoss_flow.ui.report.json_form import indented
 from gptoss_flow.ui.report.view import Call, Happening, Report, Said, Turn, Unit
-from gptoss_flow.ui.runs import draw_run
+from gptoss_flow.ui.runs import draw_run, new_messages
 
 
 def draw_text(report: Report) -> str:
@@ -34,17 +35,19 @@ def _unit(unit: Unit) -> Iterator[str]:
 def _happening(happening: Happening) -> Iterator[str]:
     match happening:
         case Turn(prompt=prompt, answer=answer):
-            for message in prompt.messages:
-                yield from _block(str(message.get("role", "user")), message.get("content"))
+            for message in new_messages(happening.before, prompt.messages, prompt.turn):
+                yield from _block(str(message.get("role", "user")), said_in(message))
             if answer is None:
                 yield "  no answer is on record"
                 return
             if answer.reasoning:
                 yield from _block("reasoning", answer.reasoning)
-            yield from _block("answer", answer.text)
+            if answer.text or not answer.calls:
+                yield from _block("answer", answer.text)
             yield f"  {one_line(', '.join(_turn(happening)))}"
         case Call(call=call, result=result):
-            yield from _block(f"call {call.call_id} of {call.tool}", call.arguments)
+            permission = f", {call.permission}" if call.permission else ""
+            yield from _block(f"call {call.call_id} of {call.tool}{permission}", call.written or call.arguments)
             if result is None:
                 yield "  no result is on record"
             elif result.error is not None:

@@ -46,6 +46,8 @@ class Turn(Span):
 
     prompt: PromptRendered = field(kw_only=True)
     answer: GenerationFinished | None = field(default=None, kw_only=True)
+    before: list[dict[str, Json]] = field(default_factory=list, kw_only=True)
+    """The messages of the step's prompt before it."""
 
 
 @dataclass(slots=True)
@@ -152,7 +154,9 @@ class RunView:
                 history = self._of(event.step)
                 _end_open((*history.lives, *history.happenings), time)
             case PromptRendered():
-                self._of(event.step).happenings.append(Turn(time, prompt=event))
+                history = self._of(event.step)
+                before = history.turns[-1].prompt.messages if history.turns else []
+                history.happenings.append(Turn(time, prompt=event, before=before))
             case GenerationFinished():
                 self._answered(event, time)
             case ToolStarted():
