@@ -139,6 +139,7 @@ class Loop:
         if why or read.tool is None:
             is_named = named(call) == call.name
             written = call.arguments if is_named else f"{call.name} {call.arguments}"
+            written = "" if is_named and read.is_object else written
             refuse(context, call_id, named(call), read.arguments, permission=permission, why=why, written=written)
             entry |= {"error": why, "permission": permission, "duration_s": 0.0}
             return _answer(call, shown_error(why)), entry
