@@ -1,0 +1,85 @@
+"""What of a workspace tool code may not write, or not even see: what this program or git would run or believe."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptoss_flow.errors import StepError
+from gptoss_flow.escape import one_line
+from gptoss_flow.tools.sandbox.python_home import this_python
+from gptoss_flow.tools.workspace import open_at, refusal
+
+OWN_FOLDER = ".gptoss-flow"
+"""Records, cached results: what tells the truth of a run is not for its tools."""
+GIT = ".git"
+"""Its hooks and its configuration name programs that git runs outside."""
+PACKAGE = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A file or folder of the workspace. It is no link, and must be the same once it is mounted."""
+
+    parts: tuple[str, ...]
+    hidden: bool
+    """An empty folder stands in its place; else it can be read."""
+    device: int
+    inode: int
+
+
+def checked(workspace: Path) -> Path:
+    """The workspace by its real path. Raises `StepError` where it would hand over too much to tool code."""
+    real = Path(os.path.realpath(workspace))
+    if not real.is_dir():
+        raise refusal(f'the workspace "{one_line(str(workspace))}" is not a folder')
+    if Path(os.path.realpath(Path.home())).is_relative_to(real):
+        raise _too_much(real, "holds your home, which is not for tool code to see")
+    for running in _running():
+        if real.is_relative_to(running):
+            raise _too_much(real, f"lies in {running}, which is not for tool code to change")
+    return real
+
+
+def _too_much(workspace: Path, why: str) -> StepError:
+    return refusal(f"the workspace {one_line(str(workspace))} {why}; name a project's folder with --workspace")
+
+
+def _running() -> list[Path]:
+    """What this process runs from."""
+    return [Path(os.path.realpath(path)) for path in (str(PACKAGE), *this_python().paths)]
+
+
+def guarded(workspace: Path) -> list[Guarded]:
+    """What of this workspace, given by its real path, is to be kept."""
+    own = sorted({Path(OWN_FOLDER), *_below(workspace, [Path(os.path.realpath(Path.cwd() / OWN_FOLDER))])})
+    kept = [Path(GIT), *_below(workspace, _running())]
+    found = []
+    for path, hidden in [(path, True) for path in own] + [(path, False) for path in kept]:
+        if status := _status(workspace, path.parts):
+            found.append(Guarded(path.parts, hidden, status.st_dev, status.st_ino))
+    return found
+
+
+def _below(workspace: Path, paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path != workspace and path.is_relative_to(workspace):
+            yield path.relative_to(workspace)
+
+
+def _status(workspace: Path, parts: tuple[str, ...]) -> os.stat_result | None:
+    """None where there is nothing, or a link, or neither file nor folder: nothing then is believed of it."""
+    try:
+        parent = open_at(workspace, parts[:-1], folder=True)
+    except OSError:
+        return None
+    try:
+        status = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
+    except OSError:
+        return None
+    finally:
+        os.close(parent)
+    return status if stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode) else None

@@ -1,0 +1,69 @@
+"""What of a workspace tool code may not write or see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gptoss_flow.errors import StepError
+from gptoss_flow.record.folder import STATE_FOLDER
+from gptoss_flow.tools.sandbox import guarded as room
+from gptoss_flow.tools.sandbox.guarded import OWN_FOLDER, PACKAGE, checked, guarded
+
+
+def kept(workspace: Path) -> list[tuple[str, bool]]:
+    return [("/".join(one.parts), one.hidden) for one in guarded(workspace)]
+
+
+def test_the_record_is_hidden_and_git_is_only_read(tmp_path: Path) -> None:
+    assert OWN_FOLDER == STATE_FOLDER
+    assert kept(tmp_path) == []
+    (tmp_path / OWN_FOLDER).mkdir()
+    (tmp_path / ".git").mkdir()
+    assert kept(tmp_path) == [(OWN_FOLDER, True), (".git", False)]
+
+
+def test_a_record_deeper_in_the_workspace_is_hidden_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a/b" / OWN_FOLDER).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a/b")
+    assert kept(tmp_path) == [(f"a/b/{OWN_FOLDER}", True)]
+
+
+def test_a_link_in_their_place_is_believed_nothing(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / ".git").mkdir(parents=True)
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / ".git").symlink_to(outside / ".git")
+    (workspace / OWN_FOLDER).symlink_to(outside)
+    assert kept(workspace) == []
+
+
+def test_what_we_run_from_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "venv/lib").mkdir(parents=True)
+    monkeypatch.setattr(room, "_running", lambda: [tmp_path / "venv/lib"])
+    assert kept(tmp_path) == [("venv/lib", False)]
+    with pytest.raises(StepError, match="not for tool code to change"):
+        checked(tmp_path / "venv/lib")
+
+
+def test_the_package_is_never_the_workspace() -> None:
+    with pytest.raises(StepError, match="lies in"):
+        checked(PACKAGE / "tools")
+    assert ("gptoss_flow", False) in kept(PACKAGE.parent)
+
+
+def test_a_home_is_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home" / "ann"
+    (home / "project").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    for folder in (home, home.parent, Path("/")):
+        with pytest.raises(StepError, match="holds your home"):
+            checked(folder)
+    assert checked(home / "project") == home / "project"
+
+
+def test_a_workspace_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="is not a folder"):
+        checked(tmp_path / "none")
