@@ -169,7 +169,7 @@ def test_of_an_untrusted_flow_nothing_is_imported(tmp_path: Path, monkeypatch: p
         ("{t: {command: [x], headers: {A: b}}}", '"headers" are for a server with "url"'),
         ("{t: {url: ftp://x}}", '"url" begins with http:// or https://'),
         ("{t: {command: []}}", '"command" has too few entries'),
-        ("{python: {command: [x]}}", '"python" cannot be a tool server\'s name: models know it as something else'),
+        ("{functions: {command: [x]}}", 'cannot be a tool server\'s name: models know it as something else'),
         ("{read_file: {command: [x]}}", "cannot be a tool server's name: it is a built-in tool's"),
         ('{t: {command: ["${{ secrets.KEY }}"]}}', "secrets"),
     ],
