@@ -15,6 +15,8 @@ from gptoss_flow.lang.profiles import resolve_profile
 from gptoss_flow.server.model import Machine, ensure_model, find_model
 from gptoss_flow.server.model_file import ModelFile
 
+pytest_plugins = ["tests.canary"]
+
 USER_CACHE = Path(platformdirs.user_cache_dir("gptoss-flow"))
 """Asked for before any test gives itself another home."""
 
