@@ -23,11 +23,18 @@ from gptoss_flow.events import (
     StepRetried,
     StepStarted,
     TokensArrived,
+    ToolFinished,
+    ToolStarted,
 )
+from gptoss_flow.tools.ui_pane.panes import Pane, in_order
+from gptoss_flow.ui.panes import Screen
 from gptoss_flow.ui.progress import Narrator, shown_as
+from gptoss_flow.words import count
 
 ROWS = 8
 """The most running steps that are shown at once."""
+PANES = 4
+"""The most panes that are shown at once."""
 TAIL = 2000
 """Characters of an unfinished line of the answer that are kept in view."""
 REFRESHES_S = 8
@@ -74,6 +81,7 @@ class RichProgress:
         self._last_prompt = last_prompt
         self._narrator = Narrator()
         self._running: dict[str, _Running] = {}
+        self._screen = Screen()
         self._line = ""
         self._gone = False
         self._held: list[Stamped] | None = None
@@ -126,9 +134,12 @@ class RichProgress:
                     self._end_answer()
             case StepFinished():
                 self._ended(event)
+            case ToolStarted() | ToolFinished():
+                self._screen.apply(event, stamped.time)
             case RunFinished():
                 self._end_answer()
                 self._running = {}
+                self._screen = Screen()
             case _:
                 pass
         for line in self._narrator.lines(stamped):
@@ -171,12 +182,33 @@ class RichProgress:
             drawn.append(line)
         if len(rows) > ROWS:
             drawn.append(Text(f"  and {len(rows) - ROWS} more"))
+        panes = [pane for pane in reversed(in_order(self._screen.panes)) if pane.state != "closed"]
+        drawn += map(_pane, panes[:PANES])
+        if len(panes) > PANES:
+            drawn.append(Text(f"  and {count(len(panes) - PANES, 'more pane')}"))
         return Group(*drawn)
 
 
 def _is_item(step: str, fan_out: str) -> bool:
     """Whether this is an item, not one of the steps within it."""
     return step.startswith(f"{fan_out}[") and step.endswith("]") and step.count("[") == 1
+
+
+_MARKS = {"corners": "⌜⌟", "lines": "══", "octagon": "⬡ ", "underline": "▁▁", "nefrex": "◸◿", "kranox": "◤◢"}
+_COLORS = {"background": "dim", "normal": "", "elevated": "cyan", "urgent": "yellow", "critical": "bold red"}
+
+
+def _pane(pane: Pane) -> Text:
+    """A pane in a line: its frame, its title, what it wants, the beginning of its text."""
+    text = Text(f"{_MARKS[pane.frame]} {one_line(pane.title or pane.id)}", no_wrap=True, overflow="ellipsis")
+    text.stylize(_COLORS[pane.priority] + (" reverse" if pane.focused else ""), 3)
+    said = [pane.priority] * (pane.priority != "normal") + ["minimized"] * (pane.state == "minimized")
+    text.append(f" ({', '.join(said)})" if said else "")
+    if pane.attention is not None:
+        text.append(f" ! {one_line(pane.attention)}".rstrip(), "bold red")
+    if pane.state == "open" and pane.content.strip():
+        text.append("  " + one_line(pane.content.strip().splitlines()[-1]), "dim")
+    return text
 
 
 def _style(stamped: Stamped) -> str:

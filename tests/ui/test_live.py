@@ -9,7 +9,16 @@ import unicodedata
 import pytest
 from rich.console import Console
 
-from gptoss_flow.events import Channel, Event, Stamped, StepFinished, StepStarted, TokensArrived
+from gptoss_flow.events import (
+    Channel,
+    Event,
+    Stamped,
+    StepFinished,
+    StepStarted,
+    TokensArrived,
+    ToolFinished,
+    ToolStarted,
+)
 from gptoss_flow.testing.clock import START, ManualClock
 from gptoss_flow.ui.live import RichProgress
 from tests.record.samples import a_run, generation, stamp
@@ -170,3 +179,25 @@ def test_a_retried_answer_starts_on_its_own_line(terminal: Terminal) -> None:
 def test_pieces_are_stamped_with_no_number_and_still_seen(terminal: Terminal) -> None:
     terminal.progress.take(Stamped(0, START.timestamp(), piece("summary", "seen\n")))
     assert "seen" in terminal.finish()
+
+
+def test_panes_are_a_line_each_the_most_urgent_first(terminal: Terminal) -> None:
+    def shown(number: int, name: str, **more: object) -> None:
+        call = {"step": "s", "call_id": str(number), "tool": "ui_pane"}
+        terminal.see(ToolStarted(**call, arguments={"action": "create"}))  # type: ignore[arg-type]
+        terminal.see(ToolFinished(**call, result={"pane": {"id": name, **more}}))  # type: ignore[arg-type]
+
+    shown(1, "a", title="Build\x1b[31m\nx", content="first\nlast \x9b line\n")
+    shown(2, "b", priority="critical", attention="look", frame="kranox", state="minimized", content="hidden")
+    assert terminal.frame() == [
+        "◤◢ b (critical, minimized) ! look",
+        "══ Build\\x1b[31m\\nx  last \\x9b line",
+    ]
+    shown(3, "a", state="closed")
+    for number in range(4):
+        shown(10 + number, f"more{number}")
+    assert len(terminal.frame()) == 5
+    assert terminal.frame()[-1] == "  and 1 more pane"
+    terminal.see(*a_run("end")[-1:])
+    assert not any("more" in line for line in terminal.frame())
+    terminal.finish()

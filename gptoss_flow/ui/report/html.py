@@ -20,6 +20,7 @@ from gptoss_flow.ui.report import facts
 from gptoss_flow.ui.report.bench import draw_plots
 from gptoss_flow.ui.report.graph import draw_graph
 from gptoss_flow.ui.report.json_form import indented
+from gptoss_flow.ui.report.panes import draw_panes
 from gptoss_flow.ui.report.shown_text import LONG, Shown, chunks, marked, preview
 from gptoss_flow.ui.report.timeline import draw_timeline
 from gptoss_flow.ui.report.view import Call, Report, Said, Turn, Unit, warnings_of_run
@@ -49,6 +50,7 @@ def draw_html(report: Report) -> str:
                 "base-uri 'none'; form-action 'none'"
             ),
             graph=draw_graph(report),
+            screen=draw_panes(report.view.screen),
             timeline=draw_timeline(report),
             warnings=warnings_of_run(report.view),
         )

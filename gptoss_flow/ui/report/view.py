@@ -26,6 +26,7 @@ from gptoss_flow.events import (
     Warned,
 )
 from gptoss_flow.record.state import RunState, StepView, Tokens
+from gptoss_flow.ui.panes import Screen
 
 _INNERMOST = re.compile(r"(.+)(?:\[\d{1,9}\]|\.[^.\[\]]+)", re.DOTALL)
 _DEEPEST = 50
@@ -136,6 +137,7 @@ class RunView:
     servers: dict[str, list[ServerSpan]] = field(default_factory=dict)
     stretches: list[Span] = field(default_factory=list)
     """When the run was at work: once more each time it was resumed."""
+    screen: Screen = field(default_factory=Screen)
 
     def apply(self, stamped: Stamped) -> None:
         event, time = stamped.event, stamped.time
@@ -145,6 +147,7 @@ class RunView:
             self.stretches.append(Span(time, time))
         self.stretches[-1].end = max(time, self.stretches[-1].end or time)
         self.state.apply(stamped)
+        self.screen.apply(event, time)
         match event:
             case StepStarted():
                 lives = self._of(event.step).lives

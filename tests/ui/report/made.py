@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,8 @@ def hostile() -> list[Event]:
         events += turn(text, text, server=text, messages=messages, reasoning=text, finish_reason=text)
         events.append(ToolStarted(step=text, call_id=text, tool=text, arguments={text: text}, effect=text))
         events.append(ToolFinished(step=text, call_id=text, tool=text, result={text: text}))
+        pane = {"id": f"p{len(events)}", "title": text, "content": text, "attention": text, "width": 700}
+        events += [replace(event, step=text) for event in pane_call(len(events), text, pane)]
         events.append(StepRetried(step=text, attempt=1, attempts=2, error=error, delay_s=0.0))
         events.append(done(text, {text: text}, outcome="failed", error=error, reason=text, reused=text))
     lines = "".join(f"{n}: <b onclick=alert(8)>\u202e line {'x' * 40}\n" for n in range(15_000))
@@ -212,3 +215,23 @@ def report_of(events: Sequence[Event] | Sequence[Stamped], *, is_running: bool =
     )
     view = fold_view(told)
     return make_report(Run(FOLDER, view.state, JournalDamage(), is_running), view)
+
+
+def pane_call(number: int, action: str, pane: dict[str, Any]) -> list[ToolStarted | ToolFinished]:
+    call: dict[str, Any] = {"step": "show", "call_id": f"show.{number}", "tool": "ui_pane"}
+    return [
+        ToolStarted(**call, arguments={"action": action, **pane}, effect="idempotent"),
+        ToolFinished(**call, result={"pane": pane}),
+    ]
+
+
+def with_panes() -> list[Event]:
+    """Two panes; the first is moved, with an animation."""
+    return [
+        run_started(steps={"show": "tool"}, needs={"show": []}),
+        StepStarted(step="show", kind="tool"),
+        *pane_call(1, "create", {"id": "a", "title": "A", "content": "text"}),
+        *pane_call(2, "create", {"id": "b", "title": "B", "priority": "critical", "glow": True, "content": "b"}),
+        *pane_call(3, "move", {"id": "a", "title": "A", "x": 300, "y": 40, "animation": "shake"}),
+        done("show"),
+    ]

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from gptoss_flow.events import Event
 from gptoss_flow.ui.report.html import draw_html
 from tests.conftest import need
-from tests.ui.report.made import hostile, ordinary, report_of, resumed, thousand
+from tests.ui.report.made import hostile, ordinary, report_of, resumed, thousand, with_panes
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -198,6 +198,37 @@ def test_a_node_of_the_graph_and_a_bar_of_the_timeline_lead_to_their_step(show: 
     assert seen.focused() == "polish"
     seen.page.locator(".timeline .row", has_text="tree").locator("rect").first.click()
     assert seen.focused() == "tree"
+
+
+def test_panes_are_shown_as_they_were_at_any_change(show: Show) -> None:
+    page = show(with_panes).page
+    shown = "[...document.querySelectorAll('.pane')].filter((n) => getComputedStyle(n).display !== 'none')"
+    places = f"{shown}.map((n) => n.querySelector('.title').textContent + n.getAttribute('transform'))"
+    assert page.evaluate(places) == ["Atranslate(300 40)", "B · criticaltranslate(100 100)"]
+    expect(page.locator("#told")).to_contain_text("3 of 3: move a")
+    page.get_by_role("button", name="The change before").click()
+    assert page.evaluate(places) == ["Atranslate(100 100)", "B · criticaltranslate(100 100)"]
+    page.locator("#change").fill("1")
+    assert page.evaluate(places) == ["Atranslate(100 100)"]
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator("#told")).to_contain_text("3 of 3")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    assert page.evaluate("document.getAnimations().length") == 0, "who wants less motion sees none"
+
+
+def test_panes_without_scripts_are_those_at_the_end(show: Show) -> None:
+    page = show(with_panes, script=False).page
+    assert page.locator(".pane").filter(visible=True).count() == 2
+    assert not page.locator("#stepper").is_visible()
+    assert page.locator(".changes li").count() == 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_words_of_panes_stand_out_too(show: Show, scheme: str) -> None:
+    page = show(with_panes, scheme).page
+    fill = "getComputedStyle(document.querySelector('.pane:not(.past) {}')).fill"
+    colors = [str(page.evaluate(fill.replace("{}", part))) for part in ("text:not(.title)", ".ground")]
+    assert len(set(colors)) == 2
 
 
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"

@@ -16,7 +16,7 @@ from gptoss_flow.ui.report.bench import draw_plots
 from gptoss_flow.ui.report.html import draw_html
 from gptoss_flow.ui.report.shown_text import chunks, marked
 from tests.record.samples import run_started
-from tests.ui.report.made import HOSTILE, done, hostile, ordinary, report_of, thousand, turn
+from tests.ui.report.made import HOSTILE, done, hostile, ordinary, report_of, thousand, turn, with_panes
 
 VOID = {"meta", "link", "input", "br"}
 
@@ -59,8 +59,8 @@ def hostile_page() -> Page:
 def test_its_tags_are_those_of_the_template_and_all_are_closed() -> None:
     page = hostile_page()
     assert page.open == []
-    ordinary_page = Page(draw_html(report_of(ordinary())))
-    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in ordinary_page.tags} | {"i"}
+    others = [Page(draw_html(report_of(make()))) for make in (ordinary, with_panes)]
+    assert {tag for tag, _ in page.tags} <= {tag for other in others for tag, _ in other.tags} | {"i"}
     names = {name for _, attributes in page.tags for name in attributes}
     assert not [name for name in names if name.startswith("on") or name == "style"]
 

@@ -139,6 +139,37 @@
   });
   if (location.hash.startsWith("#step-")) show(location.hash.slice(1));
 
+  /* panes: of each version of each pane, the one that lived at the change that is shown */
+  const change = byId("change");
+  if (change) {
+    const panes = all("#panes > .pane"), told = all(".changes > li"), first = Number(change.min);
+    let playing = 0;
+    const stop = () => { clearInterval(playing); playing = 0; byId("play").textContent = "Play"; };
+    const goTo = (number) => {
+      const here = Math.max(first, Math.min(Number(change.max), number));
+      change.value = here;
+      for (const pane of panes) {
+        const since = Number(pane.dataset.since), lives = since <= here && here < Number(pane.dataset.until);
+        pane.classList.toggle("past", !lives);
+        pane.classList.toggle("now", lives && since === here);
+      }
+      byId("told").textContent = `${here} of ${change.max}: ${told[here - first].textContent}`;
+      if (here === Number(change.max)) stop();
+    };
+    const by = (count) => { stop(); goTo(Number(change.value) + count); };
+    byId("stepper").hidden = false;
+    change.addEventListener("input", () => by(0));
+    byId("back").addEventListener("click", () => by(-1));
+    byId("forth").addEventListener("click", () => by(1));
+    byId("play").addEventListener("click", () => {
+      if (playing) return stop();
+      if (change.value === change.max) goTo(first);
+      byId("play").textContent = "Pause";
+      playing = setInterval(() => goTo(Number(change.value) + 1), 900);
+    });
+    goTo(Number(change.max));
+  }
+
   /* keys */
   const walkable = () => units.filter((unit) => {
     if (unit.hidden) return false;
