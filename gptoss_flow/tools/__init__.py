@@ -19,7 +19,5 @@ READING = (READ_FILE, LIST_FILES, REPO_FILES, SEARCH_TEXT)
 WRITING = (WRITE_FILE, APPLY_PATCH, UNDO_PATCH)
 RUNNING = (SHELL, PYTHON)
 
-TOOLS: dict[str, Tool] = {
-    tool.name: tool for tool in (*READING, *WRITING, *RUNNING, *BROWSER, HTTP, UI_PANE)
-}
+TOOLS: dict[str, Tool] = {tool.name: tool for tool in (*READING, *WRITING, *RUNNING, *BROWSER, HTTP, UI_PANE)}
 """Name to tool, as a step's `tool:` names it."""
