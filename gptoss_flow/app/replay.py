@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal, cast
 
-from gptoss_flow.errors import ErrorKind, Mismatch, StepError
+from gptoss_flow.errors import ErrorKind, Mismatch, Problem, StepError
 from gptoss_flow.events import Json, Outcome, PromptRendered
 from gptoss_flow.fields import json_text
-from gptoss_flow.plan.plan import Node
+from gptoss_flow.plan.plan import Node, Plan
 from gptoss_flow.ports import (
     Ask,
     Asking,
@@ -45,11 +45,27 @@ Defaults = Callable[[str], Sequence[Mapping[str, Json]]]
 """A server's name to the sampling parameters of its profile, or of each that it can be where it has a choice."""
 
 
+@dataclass
+class Apart:
+    """What is not as it was, with its place in the flow. The first is what the replay ends with."""
+
+    plan: Plan
+    first: Mismatch | None = None
+
+    def at(self, step: str, said: str, where: str = "") -> Mismatch:
+        """`where` in the step's unit, such as an attempt."""
+        name = f"step {step}, {where}" if where else f"step {step}"
+        found = Mismatch(Problem(self.plan.unit_mark(step), f"{name}: {said}"))
+        self.first = self.first or found
+        return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
     """What is replayed, and how strictly. With `live`, what the tape does not have is asked of real servers."""
 
     tape: Tape
+    apart: Apart
     clean: Clean
     defaults: Defaults
     live: Models | None = None
@@ -174,7 +190,7 @@ class _ReplayedModel:
 
     async def _ask_live(self, step: str, why: str) -> Model:
         if self._replayed.live is None:
-            raise Mismatch(f"step {step}: {why}" if step else f"server {self._server}: {why}")
+            raise self._replayed.apart.at(step, why) if step else Mismatch(f"server {self._server}: {why}")
         return await self._replayed.live.get(self._server)
 
     async def _difference(
@@ -253,22 +269,24 @@ class ReplayedTool:
         waiting = self._replayed.tape.called.get(step, ())
         called = next((each for each in waiting if each.call.call_id == context.call_id), None)
         if called is None:
-            raise Mismatch(f"step {step}: the record has no further call of {self.name} by it")
+            raise self._replayed.apart.at(step, f"the record has no further call of {self.name} by it")
         self._replayed.tape.called[step].remove(called)
         self._took[context.call_id] = called.end.duration_s if called.end else 0.0
         if called.call.tool != self.name:
-            raise Mismatch(f"step {step}: it calls {self.name}, and called {called.call.tool}")
+            raise self._replayed.apart.at(step, f"it calls {self.name}, and called {called.call.tool}")
         now = self._replayed.clean(dict(arguments))
         for name in sorted(now.keys() | called.call.arguments.keys()):
             is_now, was = (json_text(given.get(name)) for given in (now, called.call.arguments))
             if is_now != was:
-                raise Mismatch(f"step {step}: {name} of {self.name} is {excerpt(is_now)}, and was {excerpt(was)}")
+                raise self._replayed.apart.at(
+                    step, f"{name} of {self.name} is {excerpt(is_now)}, and was {excerpt(was)}"
+                )
         if called.end is not None and called.end.error is None:
             return called.end.result
         if called.error is None and called.end is not None:
             raise StepError("tool", called.end.error or "")  # its model was told, and went on
         if called.error is None:
-            raise Mismatch(f"step {step}: the record has no end of this call of {self.name}")
+            raise self._replayed.apart.at(step, f"the record has no end of this call of {self.name}")
         raise _failure(called)
 
 

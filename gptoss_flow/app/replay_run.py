@@ -11,7 +11,7 @@ from typing import Literal
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, bind_flow
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.models import ServedModels
-from gptoss_flow.app.replay import Replayed, ReplayedModels, ReplayedTool, Taken, decided_then
+from gptoss_flow.app.replay import Apart, Replayed, ReplayedModels, ReplayedTool, Taken, decided_then
 from gptoss_flow.app.resume import changes_then, flow_then, given_then, selected_then
 from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.app.verify import VerifiedModels
@@ -72,7 +72,8 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
     clock = SystemClock() if how == "verify" else _HastyClock()
     journal = Journal(views, clock, redact=EventRedactor(redactor))
     live = None if how == "strict" else _live(started, bound, journal.emit, clock, offline)
-    models, tools = _adapters(how, tape, redactor, bound, started, live)
+    apart = Apart(bound.plan)
+    models, tools = _adapters(how, tape, redactor, bound, started, live, apart)
     executor = Executor(
         bound.plan,
         scope=bound.scope,
@@ -94,7 +95,7 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
     finally:
         await models.close()
         journal.close()
-    _check_end(result, recorded, tape, redactor, how)
+    _check_end(result, recorded, tape, redactor, how, apart)
     return Replay(folder.name, requests, calls, result)
 
 
@@ -118,28 +119,36 @@ def _live(started: RunStarted, bound: BoundFlow, emit: Emit, clock: Clock, offli
 
 
 def _adapters(
-    how: How, tape: Tape, redactor: Redactor, bound: BoundFlow, started: RunStarted, live: Models | None
+    how: How,
+    tape: Tape,
+    redactor: Redactor,
+    bound: BoundFlow,
+    started: RunStarted,
+    live: Models | None,
+    apart: Apart,
 ) -> tuple[Models, FlowTools]:
     def defaults(server: str) -> list[Mapping[str, Json]]:
         if started.given.get("model"):
             return [{}]  # a script has no profile
         return [each.profile.request_params() for each in bound.profiles[server].alternatives]
 
-    replayed = Replayed(tape=tape, clean=redactor.value, defaults=defaults, live=live)
+    replayed = Replayed(tape=tape, apart=apart, clean=redactor.value, defaults=defaults, live=live)
     tools = FlowTools(lambda tool: ReplayedTool(tool, replayed))
     if how == "verify" and live is not None:
-        return VerifiedModels(tape, live), tools
+        return VerifiedModels(tape, live, apart), tools
     return ReplayedModels(replayed), tools
 
 
-def _check_end(result: RunResult, recorded: RunState, tape: Tape, redactor: Redactor, how: How) -> None:
+def _check_end(
+    result: RunResult, recorded: RunState, tape: Tape, redactor: Redactor, how: How, apart: Apart
+) -> None:
     """What only the end of the run tells. Raises `Mismatch`, or what a bug raised."""
     then = recorded.finished
     assert then is not None
     if result.bug is not None:
         raise result.bug
     if result.exit_code is ExitCode.MISMATCH:
-        raise Mismatch(result.error)
+        raise apart.first or Mismatch(result.error)
     if how == "lenient":
         return
     if result.status != then.status:
@@ -149,11 +158,13 @@ def _check_end(result: RunResult, recorded: RunState, tape: Tape, redactor: Reda
         for kind, left in (("request", tape.asked), ("call", tape.called)):
             for step, waiting in left.items():
                 if waiting:
-                    raise Mismatch(f"step {step}: the record has a {kind} that was not made again")
+                    raise apart.at(step, f"the record has a {kind} that was not made again")
     outputs = redactor.value(result.outputs)
     for name in sorted(outputs.keys() | then.outputs.keys()):
         now, was = outputs.get(name), then.outputs.get(name)
         if now != was:
             text, before = json_text(now), json_text(was)
             at = first_apart(text, before) or 0
-            raise Mismatch(f"output {name} is {excerpt(text, at)}, and was {excerpt(before, at)}")
+            said = f"output {name} is {excerpt(text, at)}, and was {excerpt(before, at)}"
+            mark = apart.plan.place(("outputs", name)) if name in (apart.plan.outputs or {}) else None
+            raise Mismatch(Problem(mark, said))

@@ -197,6 +197,17 @@ class Plan:
         """Pairs (needed, needing)."""
         return [(need.step, node.id) for node in self.nodes.values() for need in node.needs]
 
+    def unit_mark(self, unit: str) -> Mark | None:
+        """The place of the step that a unit is of (`each[3]`, `outer[3].inner`); None where there is none."""
+        mark, plans = None, [self]
+        for part in unit.split("."):
+            nodes = [node for plan in plans if (node := plan.nodes.get(part.partition("[")[0]))]
+            if not nodes:
+                return None
+            mark = nodes[0].mark
+            plans = [one.inner for node in nodes for one in (node, node.fallback) if one and one.inner]
+        return mark
+
     def place(self, path: Path, occurrence: int = -1) -> Mark:
         """The place of a value, or of one expression in it."""
         return self.loaded.mark(path) if occurrence < 0 else self.loaded.tag(path, occurrence)
