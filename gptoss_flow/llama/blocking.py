@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 IDLE_S = 90.0
 """Between two reads: a server that is busy with a long prompt sends a comment every 30 s."""
+STRIKES, HEALTH_TIMEOUT_S = 3, 5.0
+"""So often and so long a server is asked for its health that sends nothing, before it is taken to hang."""
 ANSWER_BYTES = 16 * 2**20
 EVENT_BYTES = 32 * 2**10
 SPARE_EVENTS = 64
@@ -38,7 +40,7 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class BlockingClient:
-    """One connection to a server. Raises `Unavailable` and `StepError`.
+    """One connection to a server. Raises `Unavailable` and `StepError`, soon too where the server hangs.
 
     `tokenize` and `props` are coroutines, as `prompt.raw.Tokenizer` wants them, but for `at_once`.
     """
@@ -52,7 +54,9 @@ class BlockingClient:
         self._base = parts.path
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
-        self._connection = Connection(parts.hostname or "", port, tls=tls, timeout_s=IDLE_S)
+        self._host, self._port, self._tls = parts.hostname or "", port, tls
+        self._connection = Connection(self._host, port, tls=tls, timeout_s=IDLE_S, is_gone=self._hangs)
+        self._is_hung = False
         self._headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
@@ -108,8 +112,7 @@ class BlockingClient:
         try:
             response = self._connection.request(method, self._base + path, content, self._headers)
         except TimeoutError:
-            said = f"the server at {self._url} sent nothing for {IDLE_S:g} s; see `gptoss-flow server status`"
-            raise StepError("timeout", said) from None
+            raise self._timeout() from None
         except (OSError, Broken) as error:
             why = getattr(error, "strerror", None) or type(error).__name__
             raise Unavailable(
@@ -123,9 +126,37 @@ class BlockingClient:
         try:
             return read(ANSWER_BYTES)
         except TimeoutError:
-            raise StepError("timeout", f"the server sent nothing for {IDLE_S:g} s") from None
+            raise self._timeout() from None
         except (OSError, Broken) as error:
             raise StepError("server", f"the answer broke off: {wire.excerpt(str(error))}") from None
+
+    def _hangs(self) -> bool:
+        """Nothing came: whether the server gives no answer at all, however often it is asked."""
+        if not self.is_llama:
+            return False
+        self._is_hung = not any(self._answers() for _ in range(STRIKES))
+        return self._is_hung
+
+    def _answers(self) -> bool:
+        """What it says does not count; that it refuses the connection is an answer too."""
+        probe = Connection(self._host, self._port, tls=self._tls, timeout_s=HEALTH_TIMEOUT_S)
+        try:
+            probe.request("GET", self._base + "/health", None, {})
+        except TimeoutError:
+            return False
+        except (OSError, Broken):
+            return True
+        finally:
+            probe.close()
+        return True
+
+    def _timeout(self) -> StepError:
+        what = (
+            f"hangs: it gave no answer for {STRIKES * HEALTH_TIMEOUT_S:g} s"
+            if self._is_hung
+            else (f"sent nothing for {IDLE_S:g} s")
+        )
+        return StepError("timeout", f"the server at {self._url} {what}; see `gptoss-flow server status`")
 
     def _refusal(self, status: int, fault: wire.Fault) -> Unavailable | StepError:
         if status in (401, 403):

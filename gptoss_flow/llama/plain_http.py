@@ -6,8 +6,16 @@ Only what llama.cpp's server and a proxy before it need: no redirects, no compre
 from __future__ import annotations
 
 import contextlib
+import io
+import select
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+QUIET_S = 2.0
+IsGone = Callable[[], bool]
+"""Asked after each `QUIET_S` in which nothing came: whether to wait no longer."""
 
 LINE_BYTES = 64 * 2**10
 LINES = 200
@@ -19,11 +27,36 @@ class Broken(Exception):
     """What came is no answer in HTTP, or ends before its end."""
 
 
+class _Incoming(io.RawIOBase):
+    """What comes through a socket. Raises `TimeoutError` after its timeout, or when `is_gone` says so before."""
+
+    def __init__(self, sock: socket.socket, is_gone: IsGone) -> None:
+        self._sock = sock
+        self._timeout_s: float = sock.gettimeout() or 0
+        self._is_gone = is_gone
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        ends = time.monotonic() + self._timeout_s
+        while not self._has_come(min(QUIET_S, max(0.0, ends - time.monotonic()))):
+            if (time.monotonic() >= ends or self._is_gone()) and not self._has_come(0):
+                raise TimeoutError
+        return self._sock.recv_into(buffer)
+
+    def _has_come(self, wait_s: float) -> bool:
+        of_tls = getattr(self._sock, "pending", None)  # what is decrypted already no poll can see
+        return (of_tls is not None and of_tls() > 0) or bool(self._poll.poll(wait_s * 1000))
+
+
 class Response:
     """An answer whose head is read. `read` and `read1` give `b""` at its end, and raise `Broken`, `OSError`."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._file = sock.makefile("rb")
+    def __init__(self, sock: socket.socket, is_gone: IsGone) -> None:
+        self._file = io.BufferedReader(_Incoming(sock, is_gone))
         version, self.status = self._status_line()
         headers = self._headers()
         connection = headers.get("connection", "").lower()
@@ -116,11 +149,15 @@ class Response:
 class Connection:
     """One connection, opened when it is needed and again where the other side has closed it."""
 
-    def __init__(self, host: str, port: int, *, tls: bool, timeout_s: float) -> None:
+    def __init__(
+        self, host: str, port: int, *, tls: bool, timeout_s: float, is_gone: IsGone = lambda: False
+    ) -> None:
+        """`timeout_s`: for how long nothing may come. `is_gone` may end the wait before."""
         self._host = host
         self._port = port
         self._tls = tls
         self._timeout_s = timeout_s
+        self._is_gone = is_gone
         self._response: Response | None = None
         self.sock: socket.socket | None = None
 
@@ -149,7 +186,7 @@ class Connection:
         if self.sock is None:
             self.sock = self._connect()
         self.sock.sendall(data)
-        self._response = Response(self.sock)
+        self._response = Response(self.sock, self._is_gone)
         return self._response
 
     def _connect(self) -> socket.socket:
