@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from gptoss_flow.errors import Invalid, Mark, StepError, Unavailable
-from gptoss_flow.events import Event, Json, TextCut
+from gptoss_flow.events import Event, Json, TextCut, Warned
 from gptoss_flow.fields import RENDERED
 from gptoss_flow.lang.document import Path
 from gptoss_flow.permissions import NONE, Permissions, granted, merged
@@ -67,6 +67,8 @@ class World:
     """Who decides on calls that a person is to decide."""
     outer: tuple[Permissions, ...] = ()
     """What the flows say that this one is in: it binds them too."""
+    warned: set[str] = field(default_factory=set)
+    """What was warned of once."""
 
 
 def failed_expression(plan: Plan, error: EvaluationError, path: Path) -> StepError:
@@ -233,6 +235,11 @@ class Context:
 
     def emit(self, event: Event) -> None:
         self._world.emit(event)
+
+    def warn_once(self, message: str) -> None:
+        if message not in self._world.warned:
+            self._world.warned.add(message)
+            self.emit(Warned(step=self.step_id, message=message))
 
     def monotonic(self) -> float:
         return self._world.clock.monotonic()

@@ -38,6 +38,16 @@ def test_an_answer_is_printed_and_nothing_is_kept(project: Project) -> None:
     assert files(project) == before
 
 
+def test_a_reasoning_effort_that_a_model_knows_nothing_of_is_told(stand: Stand) -> None:
+    done = stand.run("infer", "--profile", "small", "--reasoning", "high", "Hi")
+    said = "warning: reasoning: high has no effect on the model of server main: it is no Harmony model"
+    assert done.code == 0 and said in done.err
+    assert "no effect" not in stand.run("infer", "--profile", "small", "Hi").err
+    items = "steps: {each: {foreach: [1, 2, 3], prompt: {user: Hi, reasoning: low}}}\n"
+    stand.write("flow.yaml", "version: 1\nservers: {main: small}\n" + items)
+    assert stand.run("run", "flow.yaml").err.count("reasoning: low has no effect") == 1
+
+
 def test_a_record_has_the_run_and_its_log_by_date(project: Project) -> None:
     done = project.run("infer", *SCRIPTED, "--record", "Which colour?")
     assert done.code == 0 and f"on record in {project.runs[-1]}" in done.err
