@@ -297,13 +297,13 @@ def _failure(act: Asked | Called) -> StepError:
     return StepError(kind, str(error.get("message", "")), retryable=act.retried)
 
 
-def decided_then(tape: Tape) -> Ask:
+def decided_then(tape: Tape, apart: Apart) -> Ask:
     """A person's decisions as they were recorded: nobody is asked again."""
 
     async def ask(asking: Asking) -> Literal["approved", "declined", "unasked"]:
         waiting = tape.decided.get(asking.call_id)
         if not waiting:
-            raise Mismatch(f"step {asking.step}: a person is to decide on {asking.tool}, and was not then")
+            raise apart.at(asking.step, f"a person is to decide on {asking.tool}, and was not then")
         return cast('Literal["approved", "declined", "unasked"]', waiting.popleft())
 
     return ask

@@ -88,7 +88,7 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
         known=Taken(tape, folder.name),
         select=selected_then(bound.plan, started),
         environ=os.environ,
-        ask=decided_then(tape),
+        ask=decided_then(tape, apart),
     )
     try:
         result = await executor.run(models.close)
