@@ -30,6 +30,8 @@ _SSE = "llama/test_sse.py::test_"
 _RUNS = "test_real_runs.py::test_"
 _BROKEN = "faults/test_record.py::test_"
 _WRITING = "tools/test_writing.py::test_"
+_GUARD = "tools/browser/test_guard.py::test_"
+_FETCH = "tools/browser/test_fetch.py::test_"
 _RESUME = "cli/test_resume.py::test_"
 
 ROWS: dict[str, Row] = {
@@ -259,6 +261,40 @@ ROWS: dict[str, Row] = {
         "patch-kill-twice",
         "tools/test_commit.py::test_an_error_at_any_call_takes_all_back",
         "faults/test_patches.py::test_a_patch_that_is_killed_anywhere_leaves_the_old_files_or_the_new_ones",
+    ),
+    "F14": _row(
+        "addresses of this machine and network, in every spelling",
+        "browser-spellings",
+        _GUARD + "no_spelling_of_a_private_address_is_dialled",
+        _GUARD + "no_redirect_leads_to_one",
+        "tools/browser/test_addresses.py::test_a_special_address_in_any_wrapping_is_not_public",
+    ),
+    "F15": _row(
+        "a name that is rebound",
+        "browser-rebinding",
+        _GUARD + "a_name_that_is_rebound_is_judged_by_what_is_dialled",
+        _GUARD + "one_private_address_among_public_ones_closes_the_name",
+    ),
+    "F16": _row(
+        "redirects to files, other schemes and ports, in circles",
+        "browser-redirects",
+        _FETCH + "a_redirect_leads_nowhere_else",
+        _GUARD + "at_most_five_redirects_are_followed",
+        _FETCH + "tls_holds_the_name_though_an_address_is_dialled",
+    ),
+    "F17": _row(
+        "bombs, drips, floods, lies about the type",
+        "browser-bombs",
+        "browser-hostile",
+        _FETCH + "a_bomb_is_put_down_before_it_is_unpacked",
+        _FETCH + "a_hostile_server_gets_an_end_within_its_time",
+        "tools/browser/test_text.py::test_a_lie_about_the_type_is_found_out",
+    ),
+    "F18": _row(
+        "pages a million levels deep",
+        "browser-deep",
+        "tools/browser/test_html.py::test_no_page_takes_long",
+        "tools/browser/test_html.py::test_what_nobody_sees_is_left_out",
     ),
     "F24": _row(
         "file modes under umask 000",
