@@ -91,6 +91,12 @@ def adapters(value: Json) -> bool:
     )
 
 
+OF_ANSWERS: dict[str, Check] = {
+    "grammar": lambda value: isinstance(value, str),
+    "json_schema": lambda value: isinstance(value, dict),
+}
+"""What a prompt's form of the answer comes to: GBNF, or a schema that the server makes a grammar of."""
+
 OF_PROFILES: dict[str, Check] = {"lora": adapters}
 """What only a profile says: `[{"id": N, "scale": X}]`, the adapters by their number on the command line."""
 
@@ -110,7 +116,7 @@ def completion_body(
         wrong = next(t for t in tokens if type(t) is not int or not 0 <= t <= top)
         _refuse(f"{excerpt(repr(wrong))} is not a token id; they are whole numbers from 0 to {top}")
     body: dict[str, Json] = {"cache_prompt": True, "max_tokens": DEFAULT_MAX_TOKENS}
-    known = ALLOWED | OF_PROFILES
+    known = ALLOWED | OF_PROFILES | OF_ANSWERS
     for name, value in params.items():
         if name not in known:
             _refuse(f'"{excerpt(name)}" is not a sampling parameter; known are {", ".join(sorted(ALLOWED))}')

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import takewhile
 from typing import Literal, assert_never
 
 from gptoss_flow import metrics
 from gptoss_flow.errors import StepError, Unavailable
+from gptoss_flow.events import Json
 from gptoss_flow.ports import (
     Chunk,
     Completions,
@@ -24,12 +26,14 @@ from gptoss_flow.ports import (
     UnreadableAnswer,
     continued,
 )
-from gptoss_flow.prompt import harmony
+from gptoss_flow.prompt import harmony, harmony_grammar, overflow
 from gptoss_flow.prompt.answer import HarmonyAnswer, PlainAnswer
 from gptoss_flow.prompt.characters import characters, sayable
 from gptoss_flow.prompt.chat import ChatTemplate
 from gptoss_flow.prompt.harmony_extend import gone_on
 from gptoss_flow.prompt.raw import Tokenizer
+
+TokenMode = Literal["raw", "chat", "harmony"]
 
 DEFAULT_MAX_TOKENS = 512
 _MANGLED = 4
@@ -50,12 +54,17 @@ class ServedModel:
     async def render(self, request: PromptRequest) -> RenderedPrompt:
         """Raises `StepError`: "model", not retryable, where the mode or the length does not suit this model."""
         request = sayable(request)
+        if request.schema is not None and request.grammar is not None:
+            raise StepError("model", "schema and grammar exclude each other", retryable=False)
         mode = await self.mode(request.mode)
-        return self._rendered(mode, await self._tokens(mode, request), request)
+        tokens = await self._tokens(mode, request)
+        if mode == "raw" or request.on_overflow is None or self._fits(tokens, request):
+            return self._rendered(mode, tokens, request)
+        if request.on_overflow == "raw":
+            return await self._as_raw(tokens, request)
+        return await self._without_oldest(mode, request)
 
-    def _rendered(
-        self, mode: Literal["raw", "chat", "harmony"], tokens: Sequence[int], request: PromptRequest
-    ) -> RenderedPrompt:
+    def _rendered(self, mode: TokenMode, tokens: Sequence[int], request: PromptRequest) -> RenderedPrompt:
         room = self._room(len(tokens))
         params = {"max_tokens": min(DEFAULT_MAX_TOKENS, room), **self._endpoint.request, **request.params}
         return RenderedPrompt(
@@ -67,6 +76,46 @@ class ServedModel:
             request=request,
         )
 
+    # --- what does not fit -----------------------------------------------------------------------------------
+
+    def _fits(self, tokens: Sequence[int], request: PromptRequest) -> bool:
+        params = {**self._endpoint.request, **request.params}
+        wanted = overflow.room_wanted(params, self._endpoint.context_tokens, DEFAULT_MAX_TOKENS)
+        return len(tokens) + wanted <= self._endpoint.context_tokens
+
+    async def _without_oldest(self, mode: TokenMode, request: PromptRequest) -> RenderedPrompt:
+        """Leaves out as few of the oldest turns as it takes, found by halving: each trial is rendered."""
+        turns = overflow.droppable(request.messages)
+
+        async def left(count: int) -> tuple[tuple[Message, ...], list[int]]:
+            messages = overflow.without(request.messages, turns[:count])
+            return messages, await self._tokens(mode, replace(request, messages=messages))
+
+        fewest, most = 0, len(turns)
+        while fewest < most:
+            middle = (fewest + most) // 2
+            if self._fits((await left(middle))[1], request):
+                most = middle
+            else:
+                fewest = middle + 1
+        messages, tokens = await left(fewest)
+        rendered = self._rendered(mode, tokens, request)
+        if not fewest:
+            return rendered
+        gone = len(request.messages) - len(messages)
+        said = f"the conversation does not fit into {self._endpoint.context_tokens} tokens"
+        warning = f"{said}: its oldest {gone} messages were left out (on_overflow)"
+        return replace(rendered, messages=messages, warnings=(warning,))
+
+    async def _as_raw(self, tokens: Sequence[int], request: PromptRequest) -> RenderedPrompt:
+        if request.tools:
+            said = f"the prompt has {len(tokens)} tokens, which leave no room, and raw mode has no tools"
+            raise StepError("model", f"{said}: write `on_overflow: truncate_history`", retryable=False)
+        text = "\n\n".join(m.content for m in request.messages if m.content)
+        rendered = self._rendered("raw", await self._tokenizer.prompt(text, special=False), request)
+        said = f"the prompt of {len(tokens)} tokens leaves no room in {self._endpoint.context_tokens}"
+        return replace(rendered, warnings=(f"{said}: sent in raw mode (on_overflow)",))
+
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
         """Raises `StepError` as `Completions` does, and `UnreadableAnswer`."""
         answer = await self._reader(prompt)
@@ -74,7 +123,7 @@ class ServedModel:
         arrivals: list[metrics.Arrival] = []
         first_final: float | None = None
         final: FinalChunk | None = None
-        async with _closed_at_once(self._completions.complete(prompt.tokens, prompt.params)) as chunks:
+        async with _closed_at_once(self._completions.complete(prompt.tokens, _sent(prompt))) as chunks:
             async for chunk in chunks:
                 tokens += chunk.tokens
                 arrivals.append((chunk.arrived, len(chunk.tokens)))
@@ -116,7 +165,10 @@ class ServedModel:
         request = sayable(continued(prompt, answer, turns))
         if prompt.mode != "harmony" or not answer.calls:
             return await self.render(request)
-        return self._rendered("harmony", gone_on(await self._harmony(), prompt, answer, turns), request)
+        tokens = gone_on(await self._harmony(), prompt, answer, turns)
+        if request.on_overflow is not None and not self._fits(tokens, request):
+            return await self.render(request)
+        return self._rendered("harmony", tokens, request)
 
     async def count_tokens(self, text: str) -> int:
         return len(await self._tokenizer.piece(characters(text), special=False, first=True))
@@ -152,7 +204,7 @@ class ServedModel:
 
     # --- rendering -----------------------------------------------------------------------------------------
 
-    async def mode(self, asked: Mode) -> Literal["raw", "chat", "harmony"]:
+    async def mode(self, asked: Mode) -> TokenMode:
         """What `auto` is for this model. Raises `StepError` where it does not know the mode that is asked."""
         if asked in ("raw", "chat"):
             return asked
@@ -166,7 +218,7 @@ class ServedModel:
             raise StepError("model", f"{said} or take a gpt-oss model", retryable=False)
         return "harmony" if self._speaks_harmony else "chat"
 
-    async def _tokens(self, mode: Literal["raw", "chat", "harmony"], request: PromptRequest) -> list[int]:
+    async def _tokens(self, mode: TokenMode, request: PromptRequest) -> list[int]:
         match mode:
             case "raw":
                 text = "".join(m.content for m in request.messages)
@@ -185,7 +237,7 @@ class ServedModel:
             return PlainAnswer()
         request = prompt.request
         tools = request.tools if request and request.tool_choice != "none" else ()
-        called = sum(len(m.tool_calls) for m in prompt.messages)
+        called = sum(len(m.tool_calls) for m in request.messages) if request else 0
         return HarmonyAnswer((await self._harmony()).spell, tools, called)
 
     async def _harmony(self) -> harmony.Harmony:
@@ -201,10 +253,26 @@ class ServedModel:
             raise StepError(
                 "model",
                 f"the prompt has {prompt_tokens} tokens, but prompt and answer together may have "
-                f"{self._endpoint.context_tokens}: shorten it, or raise `context` in the server's profile",
+                f"{self._endpoint.context_tokens}: shorten it, raise `context` in the server's profile, or "
+                "write `on_overflow: truncate_history`",
                 retryable=False,
             )
         return room
+
+
+def _sent(prompt: RenderedPrompt) -> Mapping[str, Json]:
+    """The parameters with what the form of the answer comes to."""
+    request = prompt.request
+    if request is None:
+        return prompt.params
+    if prompt.mode == "harmony":
+        form = harmony_grammar.grammar(request)
+        return prompt.params if form is None else {**prompt.params, "grammar": form}
+    given: dict[str, Json] = {
+        "json_schema": dict(request.schema) if request.schema is not None else None,
+        "grammar": request.grammar,
+    }
+    return {**prompt.params, **{name: value for name, value in given.items() if value is not None}}
 
 
 @asynccontextmanager
