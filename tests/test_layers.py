@@ -58,10 +58,15 @@ HOMES = {
     "click": {"cli"},
     "psutil": {"server"},
     "opentelemetry": {"record"},
+    "mcp": {"tools"},
+    "mcp_types": {"tools"},
+    "httpx2": {"tools"},
+    "anyio": {"tools"},
 }
 """Each of these libraries is used in one room."""
 
 LAZY = {
+    "app/tool_servers.py",
     "cli/complete.py",
     "cli/main.py",
     "cli/otel.py",
@@ -75,10 +80,11 @@ LAZY = {
     "server/guardian/child.py",
     "tools/browser/tool.py",
     "tools/http.py",
+    "tools/mcp/keeper.py",
 }
 """Where a function may import: click's lazy commands and what is to be quick to answer, the wheel that only some
-machines have, what the web tools dial and parse with, and the guardian, which starts in milliseconds because it
-loads next to nothing."""
+machines have, what the web tools dial and parse with, the package mcp, which takes half a second, and the guardian
+and the tool servers' keeper, which start in milliseconds because they load next to nothing."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from gptoss_flow.app.fetch import SourceFetcher
 from gptoss_flow.app.lock import require_lock, sources_of_flow
-from gptoss_flow.app.tools import tools_of_flow
+from gptoss_flow.app.tools import tools_of
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.lang.elsewhere import Pin
 from gptoss_flow.lang.load import LoadedFlow, load_flow
@@ -47,7 +47,7 @@ def check_flow(
     sources = sources_of_flow(flow, fetch, locked=locked)
     with _without_collector():
         loaded = load_flow(flow, cwd, os.environ, sources, changes)
-        plan = compile_flow(loaded, TOOLS, _without_import if untrusted else tools_of_flow)
+        plan = compile_flow(loaded, TOOLS, _without_import if untrusted else tools_of(loaded))
     if untrusted and (problems := untrusted_problems(plan, _profiles_of_user(cwd), chosen)):
         raise Invalid(*problems)
     if locked:

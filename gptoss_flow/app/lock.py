@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from gptoss_flow.lang.lock import (
     LockedFlow,
     LockedServer,
     LockedSource,
+    LockedTool,
+    LockedToolServer,
     digest,
     locked_server,
     read_lock,
@@ -31,6 +33,7 @@ from gptoss_flow.server.hub import HubModel
 from gptoss_flow.server.hub import find as find_in_hub
 from gptoss_flow.server.model import Machine
 from gptoss_flow.server.model_file import parts_of
+from gptoss_flow.tools.mcp.listing import ListedTool, Listing, Pinned, changes
 
 SHOWN_DIGITS = 12
 """How much of a hash is told of what was changed; the lock has all of it."""
@@ -65,7 +68,7 @@ def sources_of_flow(flow: Path, fetch: Fetch, *, locked: bool = False) -> Source
     if locked and known is None:
         said = f"{lock_path(flow)} has nothing of {flow.name}" if lock else f"there is no {lock_path(flow)}"
         raise Invalid(Problem(None, said, _run(flow)))
-    return Sources(fetch, known.pins if known else {}, lock_command=_command(flow), is_locked=locked)
+    return Sources(fetch, known.pins if known else {}, lock_command=lock_command(flow), is_locked=locked)
 
 
 def require_lock(loaded: LoadedFlow, cwd: Path) -> None:
@@ -86,9 +89,22 @@ def require_lock(loaded: LoadedFlow, cwd: Path) -> None:
         raise Invalid(*sorted(problems, key=lambda problem: problem.mark or Mark("", 0, 0)))
 
 
-def lock_flow(flow: Path, cwd: Path, fetch: Fetch, *, upgrade: bool = False, check: bool = False) -> Locked:
+ListTools = Callable[[LoadedFlow, Collection[str]], Mapping[str, Pinned]]
+"""Starts tool servers of a flow, by the names that the lock has for them, and says what each offers."""
+
+
+def lock_flow(
+    flow: Path,
+    cwd: Path,
+    fetch: Fetch,
+    list_tools: ListTools,
+    *,
+    upgrade: bool = False,
+    check: bool = False,
+) -> Locked:
     """Bring a flow's part of its lock up to date: pins that are there stay unless `upgrade`.
 
+    Tool servers that are not pinned as they are run now are started, to learn what they offer.
     `check`: write nothing, and raise `Invalid` where the lock is out of date. Raises `Invalid`, `Unavailable`.
     """
     path = lock_path(flow)
@@ -102,11 +118,36 @@ def lock_flow(flow: Path, cwd: Path, fetch: Fetch, *, upgrade: bool = False, che
         assert before is not None
         return Locked(flow=flow, lock_path=path, before=before, after=before)
     pins = before.pins if before and not upgrade else {}
-    sources = Sources(fetch, pins, lock_command=_command(flow), may_pin=True)
-    after = _locked(_loaded(flow, cwd, sources), cwd, None if upgrade else before)
+    sources = Sources(fetch, pins, lock_command=lock_command(flow), may_pin=True)
+    loaded = _loaded(flow, cwd, sources)
+    after = _with_tools(_locked(loaded, cwd, None if upgrade else before), loaded, list_tools)
     if before != after:
         _write(path, write_lock({**flows, flow.name: after}))
     return Locked(flow=flow, lock_path=path, before=before, after=after)
+
+
+def _with_tools(locked: LockedFlow, loaded: LoadedFlow, list_tools: ListTools) -> LockedFlow:
+    unknown = [name for name, server in locked.tool_servers.items() if not server.tools]
+    if not unknown:
+        return locked
+    found = {
+        name: locked.tool_servers[name].model_copy(
+            update={
+                "tools": {
+                    tool.name: LockedTool(description=tool.description, parameters=dict(tool.parameters))
+                    for tool in listed.values()
+                }
+            }
+        )
+        for name, listed in list_tools(loaded, unknown).items()
+    }
+    after = locked.model_copy(update={"tool_servers": {**locked.tool_servers, **found}})
+    try:
+        read_lock(write_lock({"flow": after}).encode(), LOCK)
+    except (Invalid, UnicodeEncodeError):
+        said = f"what the tools of {', '.join(unknown)} say of themselves cannot be written down"
+        raise Invalid(Problem(None, said, 'let in fewer of them: "tools" of the tool server')) from None
+    return after
 
 
 def differences(locked: Locked) -> list[str]:
@@ -121,7 +162,51 @@ def differences(locked: Locked) -> list[str]:
             lines.append(f"~ server {name}: its models")
         else:
             lines += _change(f"server {name}", _short(one), _short(other))
+    for name in sorted({*before.tool_servers, *after.tool_servers}):
+        pinned, found = before.tool_servers.get(name), after.tool_servers.get(name)
+        if pinned and found:
+            lines += [f"~ tool server {name}: {said}" for said in _changed_tools(name, pinned, found)]
+        else:
+            lines += _change(f"tool server {name}", _tool_names(pinned), _tool_names(found))
     return lines
+
+
+def _tool_names(server: LockedToolServer | None) -> str | None:
+    return None if server is None else ", ".join(server.tools) or "no tools"
+
+
+def _changed_tools(name: str, before: LockedToolServer, after: LockedToolServer) -> Iterator[str]:
+    yield from changes(name, pinned_tools(before), Listing(pinned_tools(after)))
+    for tool in after.tools.keys() - before.tools.keys():
+        yield f"{name}.{tool} is new"
+    if before.config != after.config:
+        yield "how it is run"
+
+
+def pinned_tools(server: LockedToolServer) -> Pinned:
+    return {n: ListedTool(n, tool.description, tool.parameters) for n, tool in server.tools.items()}
+
+
+def pins_by_flow(root: LoadedFlow) -> dict[int, Mapping[str, Pinned]]:
+    """The same for each of these flows, by its `id`."""
+    pins = pins_of(root)
+    return {id(each): pins(each) for _, each in all_flows(root)}
+
+
+def pins_of(root: LoadedFlow) -> Callable[[LoadedFlow], Mapping[str, Pinned]]:
+    """What the lock of a flow has of the tool servers of it and of the flows inside it. Raises `Invalid`."""
+    lock = _read(lock_path(root.path))
+    known = lock.file.flows.get(root.path.name) if lock else None
+    if known is None or not known.tool_servers:
+        return lambda loaded: {}
+    prefixes = {id(each): prefix for prefix, each in all_flows(root)}
+
+    def pins(loaded: LoadedFlow) -> Mapping[str, Pinned]:
+        prefix = prefixes.get(id(loaded), "")
+        named = {name: known.tool_servers.get(f"{prefix}{name}") for name in tool_servers_of(loaded.data)}
+        return {name: pinned_tools(server) for name, server in named.items() if server}
+
+    return pins
 
 
 def _change(what: str, before: str | None, after: str | None) -> list[str]:
@@ -157,17 +242,26 @@ def _differences(known: LockedFlow, now: LockedFlow) -> Iterator[tuple[tuple[str
             yield place, f"the profile of server {name} has the hash {other.profile}, the lock says {one.profile}"
         elif one.models != other.models:
             yield place, f"server {name} has another model than the lock says"
+    for name in known.tool_servers.keys() | now.tool_servers.keys():
+        pinned, found = known.tool_servers.get(name), now.tool_servers.get(name)
+        where = ("tool_servers", name)
+        if pinned is None:
+            yield where, f"tool server {name} is not in the lock"
+        elif found is None:
+            yield where, f"the flow has no tool server {name}"
+        elif pinned.config != found.config:
+            yield where, f"tool server {name} is run in another way than when it was locked"
 
 
 def _loaded(flow: Path, cwd: Path, sources: Sources) -> LoadedFlow:
     # Without the environment: a variable of one machine says nothing about the flow.
     loaded = load_flow(flow, cwd, NO_ENVIRON, sources)
-    if problems := [problem for _, each in _all_flows(loaded) for problem in each.problems]:
+    if problems := [problem for _, each in all_flows(loaded) for problem in each.problems]:
         raise Invalid(*problems)
     return loaded
 
 
-def _all_flows(loaded: LoadedFlow) -> Iterator[tuple[str, LoadedFlow]]:
+def all_flows(loaded: LoadedFlow) -> Iterator[tuple[str, LoadedFlow]]:
     """The flow and those that its steps run, each once, with what comes before the names of their servers."""
     waiting, seen = [loaded], set()
     while waiting:
@@ -184,14 +278,34 @@ def _locked(loaded: LoadedFlow, cwd: Path, known: LockedFlow | None) -> LockedFl
     root = project_folder(loaded.folder)
     servers = {
         f"{prefix}{name}": _server(each, cwd, name, given, root)
-        for prefix, each in _all_flows(loaded)
+        for prefix, each in all_flows(loaded)
         for name, given in servers_of(each.data).items()
     }
     if known:
         servers = {name: _with_known(server, known.servers.get(name)) for name, server in servers.items()}
     used = loaded.sources.used
     sources = {ref: LockedSource(commit=pin.commit, sha256=str(pin.sha256)) for ref, pin in used.items()}
-    return LockedFlow(sources=sources, servers=servers)
+    tool_servers = {
+        f"{prefix}{name}": LockedToolServer(config=digest(given, root))
+        for prefix, each in all_flows(loaded)
+        for name, given in tool_servers_of(each.data).items()
+    }
+    if known:
+        tool_servers = {n: _with_pins(server, known.tool_servers.get(n)) for n, server in tool_servers.items()}
+    return LockedFlow(sources=sources, servers=servers, tool_servers=tool_servers)
+
+
+def tool_servers_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The flow's tool servers as written."""
+    found = data.get("tool_servers")
+    return found if isinstance(found, dict) else {}
+
+
+def _with_pins(server: LockedToolServer, known: LockedToolServer | None) -> LockedToolServer:
+    """With the tools that were pinned of a server that is run as it was; to see what it has now takes a start."""
+    if known is None or known.config != server.config:
+        return server
+    return server.model_copy(update={"tools": known.tools})
 
 
 def _server(loaded: LoadedFlow, cwd: Path, name: str, given: Any, root: Path) -> LockedServer:
@@ -261,9 +375,9 @@ def _write(path: Path, text: str) -> None:
         raise Invalid(f"cannot write {path}: {error.strerror}") from None
 
 
-def _command(flow: Path) -> str:
+def lock_command(flow: Path) -> str:
     return f"gptoss-flow lock {flow}"
 
 
 def _run(flow: Path) -> str:
-    return f"run: {_command(flow)}"
+    return f"run: {lock_command(flow)}"

@@ -15,9 +15,11 @@ from pathlib import Path
 from gptoss_flow import __version__
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, Given, bind_flow
 from gptoss_flow.app.kept_files import KeptFiles, keep_outputs
+from gptoss_flow.app.lock import lock_command, pins_by_flow
 from gptoss_flow.app.masked_tools import masking
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.repository import describe_repository
+from gptoss_flow.app.tool_servers import ToolServers
 from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.errors import ExitCode, RecordError
 from gptoss_flow.events import Json, RunResumed, RunStarted, Warned
@@ -183,10 +185,19 @@ async def run_flow(
         offline=offline,
         on_chosen=files.profile,
     )
-    tools = FlowTools(masking(redactor))
     tool_context = ToolContext(
         workspace=bound.workspace, readable=bound.readable, grants=Grants(unsandboxed=unsandboxed)
     )
+    servers = ToolServers(
+        plan,
+        bound.scope,
+        pins_by_flow(plan.loaded),
+        select=select,
+        emit=journal.emit,
+        lock_command=lock_command(plan.loaded.path),
+    )
+    tools = FlowTools(masking(redactor), servers)
+
     try:
         files.flow(plan.loaded, _changes(resume.state.started.given if resume and resume.state.started else said))
         executor = Executor(
@@ -195,6 +206,7 @@ async def run_flow(
             models=models,
             tools=tools.of(plan),
             inner_tools=tools.of,
+            prepare=servers.prepare,
             tool_context=tool_context,
             emit=journal.emit,
             clock=clock,
@@ -219,12 +231,12 @@ async def run_flow(
             if resume and resume.damaged_lines:
                 damaged = count(resume.damaged_lines, "damaged line")
                 journal.emit(Warned(message=f"the record has {damaged}: passed over"))
-            result = await executor.run(partial(_close, tool_context, models))
+            result = await executor.run(partial(_close, tool_context, models, servers))
             keep_outputs(folder.path, fold.state.finished.outputs if fold.state.finished else {})
     except RecordError as error:
         result = _unrecorded(error)
     finally:
-        await _close(tool_context, models)
+        await _close(tool_context, models, servers)
         try:
             journal.close()
         except RecordError as error:
@@ -233,12 +245,12 @@ async def run_flow(
     return Finished(result=_without_secrets(result, redactor), state=fold.state, folder=folder.path)
 
 
-async def _close(tool_context: ToolContext, models: Models) -> None:
+async def _close(tool_context: ToolContext, models: Models, servers: ToolServers) -> None:
     """Nothing that the run's tools or models kept outlives it. Safe to call twice."""
     try:
         await tool_context.kept_for_run.aclose()
     finally:
-        await models.close()
+        await asyncio.gather(models.close(), servers.aclose())
 
 
 def _new_run(record_root: Path, started: datetime) -> dict[str, str]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from gptoss_flow.app.lock import pins_of
+from gptoss_flow.app.tool_servers import ToolServers
 from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.plan.plan import Plan
-from gptoss_flow.plan.tool_names import OwnTools
+from gptoss_flow.plan.tool_names import ResolveTools
 from gptoss_flow.ports import Tool
 from gptoss_flow.tools import TOOLS
 from gptoss_flow.tools.registry import own_tools
 
 
-def tools_of_flow(loaded: LoadedFlow) -> OwnTools:
-    """What the flow's names mean beside built-in tools. Imports the flow's own Python code; starts nothing."""
-    return own_tools(loaded, TOOLS)
+def tools_of(root: LoadedFlow) -> ResolveTools:
+    """What names mean beside built-in tools, in a flow and those inside it. Imports their own Python code; starts
+    nothing: of tool servers it is known what the lock has of them. Raises `Invalid` where that can't be read."""
+    pins = pins_of(root)
+    return lambda loaded: own_tools(loaded, TOOLS, pins)
 
 
 Wrap = Callable[[Tool], Tool]
@@ -24,11 +28,17 @@ Wrap = Callable[[Tool], Tool]
 class FlowTools:
     """The tools of a plan and of the plans inside it, as their steps name them; each is wrapped when asked for."""
 
-    def __init__(self, wrap: Wrap | None = None) -> None:
-        self._wrap = wrap
+    def __init__(self, wrap: Wrap | None = None, servers: ToolServers | None = None) -> None:
+        self._wrap, self._servers = wrap, servers
 
     def of(self, plan: Plan) -> Mapping[str, Tool]:
-        return _PlanTools(lambda: {**TOOLS, **plan.tools}, self._wrap) if plan.tools or self._wrap else TOOLS
+        if not plan.tools:
+            return _PlanTools(lambda: TOOLS, self._wrap) if self._wrap else TOOLS
+        return _PlanTools(lambda: {**TOOLS, **plan.tools, **self._of_servers(plan)}, self._wrap)
+
+    def _of_servers(self, plan: Plan) -> dict[str, Tool]:
+        """Once they run, what they are; before that, what the plan has in their place."""
+        return self._servers.tools(plan) if self._servers else {}
 
 
 class _PlanTools(Mapping[str, Tool]):

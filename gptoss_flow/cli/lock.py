@@ -9,6 +9,7 @@ import click
 
 from gptoss_flow.app.fetch import SourceFetcher
 from gptoss_flow.app.lock import Locked, differences, lock_flow
+from gptoss_flow.app.tool_servers import list_tools
 from gptoss_flow.cli.options import flow_arguments, json_option, offline_option
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.escape import one_line
@@ -27,7 +28,8 @@ def command(flows: tuple[str, ...], check: bool, upgrade: bool, offline: bool, a
     """Write flow.lock beside FLOWS: what their profiles from elsewhere, their servers and their models are.
 
     A profile from elsewhere (git+https://host/repo@main#p.yaml, https://host/p.yaml) then stays what it is,
-    whoever runs the flow, until --upgrade; `gptoss-flow run --locked` refuses whatever else has changed. Put the
+    whoever runs the flow, until --upgrade; so do the descriptions and arguments of the tools of its MCP servers,
+    which are started to learn them; `gptoss-flow run --locked` refuses whatever else has changed. Put the
     file into version control.
 
     \b
@@ -43,7 +45,7 @@ def command(flows: tuple[str, ...], check: bool, upgrade: bool, offline: bool, a
     problems: list[Problem] = []
     for flow in flows:
         try:
-            done.append(lock_flow(Path(flow), cwd, fetch, upgrade=upgrade, check=check))
+            done.append(lock_flow(Path(flow), cwd, fetch, list_tools, upgrade=upgrade, check=check))
         except Invalid as error:
             problems += error.problems
     if as_json:
@@ -59,6 +61,8 @@ def command(flows: tuple[str, ...], check: bool, upgrade: bool, offline: bool, a
 def _lines(locked: Locked) -> list[str]:
     after = locked.after
     holds = f"{count(len(after.sources), 'source')}, {count(len(after.servers), 'server')}"
+    if after.tool_servers:
+        holds += f", {count(len(after.tool_servers), 'tool server')}"
     what = "written" if locked.is_changed else "up to date"
     return [f"{locked.lock_path}: {what} for {locked.flow.name} ({holds})", *differences(locked)]
 

@@ -59,6 +59,23 @@ class LockedServer(Strict):
     models: list[LockedModel] = []
 
 
+class LockedTool(Strict):
+    """What a tool server says of one of its tools: what a model is told of it."""
+
+    description: str = ""
+    parameters: dict[str, Any] = {}
+    """JSON Schema of the arguments, without regular expressions and titles."""
+
+
+class LockedToolServer(Strict):
+    """One of the flow's tool servers."""
+
+    config: Sha256
+    """Of how the flow says that it is run, see `digest`."""
+    tools: dict[str, LockedTool] = {}
+    """By the server's own names. Those that are not here are not used."""
+
+
 class LockedFlow(Strict):
     """One flow."""
 
@@ -66,6 +83,8 @@ class LockedFlow(Strict):
     """By reference, as it is written."""
     servers: dict[str, LockedServer] = {}
     """By name; of a flow that a step runs, behind that flow's path and a `#`."""
+    tool_servers: dict[str, LockedToolServer] = {}
+    """Likewise."""
 
     @property
     def pins(self) -> dict[str, Pin]:

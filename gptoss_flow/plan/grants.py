@@ -65,7 +65,7 @@ def _check_rule(reader: Reader, rule: str | dict[str, Any], path: Path, tools: M
     for glob, patterns in flat([rule]):
         meant = [tool for tool in tools.values() if names(glob, tool.name)]
         mark = reader.loaded.key_mark((*path, glob)) if patterns else reader.loaded.mark(path)
-        if not meant:
+        if not meant and glob.partition(".")[0] not in (reader.data.get("tool_servers") or {}):
             reader.problem(mark, f'"{glob}" is not a tool', suggest(glob, _nameable(tools)))
         for argument in patterns:
             known = dict.fromkeys(name for tool in meant for name in tool.parameters.get("properties", {}))

@@ -74,9 +74,11 @@ class Executor:
         spent: Spent | None = None,
         inner_tools: ToolsOf | None = None,
         ask: Ask = nobody,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Only the steps of `select` run. `environ` is what flows inside steps may read of the environment, and
-        `inner_tools` are the tools that they have; without it the same ones.
+        `inner_tools` are the tools that they have; without it the same ones. `prepare`: what tools need before any
+        step, beside models.
 
         `date`, YYYY-MM-DD, and what was `spent`: of a run that is resumed.
         """
@@ -84,6 +86,7 @@ class Executor:
         self._record = emit
         self._clock = clock
         self._models = models
+        self._prepare_tools = prepare
         world = World(
             plan,
             models,
@@ -179,7 +182,7 @@ class Executor:
 
     async def _prepared(self) -> Mapping[str, int] | None:
         """Find or fetch models before any step: the servers' slots; None where the run was ended meanwhile."""
-        task = asyncio.create_task(self._models.prepare(self._servers.needed))
+        task = asyncio.create_task(self._prepare())
         task.add_done_callback(lambda _: self._inbox.put_nowait(lambda: None))
         while not task.done():
             (await self._inbox.get())()
@@ -188,6 +191,11 @@ class Executor:
                 await asyncio.wait([task])
                 return None
         return task.result()
+
+    async def _prepare(self) -> Mapping[str, int]:
+        if self._prepare_tools is not None:
+            await self._prepare_tools()
+        return await self._models.prepare(self._servers.needed)
 
     def _act(self, decisions: Iterable[Decision]) -> None:
         """Do what the frontier decided; what that settles at once brings further decisions."""

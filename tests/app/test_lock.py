@@ -10,6 +10,7 @@ import pytest
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.fetch import SourceFetcher
 from gptoss_flow.app.lock import Locked, differences, lock_flow
+from gptoss_flow.app.tool_servers import list_tools
 from gptoss_flow.errors import Invalid
 from tests.app.repositories import Repository
 from tests.conftest import need
@@ -47,7 +48,7 @@ def write(ref: str, name: str = "a") -> Path:
 
 
 def lock(flow: Path, *, upgrade: bool = False, check: bool = False) -> Locked:
-    return lock_flow(flow, Path.cwd(), SourceFetcher.here(), upgrade=upgrade, check=check)
+    return lock_flow(flow, Path.cwd(), SourceFetcher.here(), list_tools, upgrade=upgrade, check=check)
 
 
 def refusal(flow: Path, *, locked: bool = True) -> str:

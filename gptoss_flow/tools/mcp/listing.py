@@ -17,6 +17,8 @@ MAX_SCHEMA = 65_536
 """Characters of its JSON."""
 MAX_SCHEMA_DEPTH = 32
 EXCERPT = 200
+_VALUES = ("default", "const", "enum", "examples", "example")
+"""Keywords that hold values, not schemas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def read_listing(
 
 
 def _why_not(full_name: str, description: str, schema: Any) -> str:
-    if not MODEL_NAME.fullmatch(full_name):
+    if full_name.endswith(".") or not MODEL_NAME.fullmatch(full_name):
         return "its name is not made of up to 64 of A-Z a-z 0-9 _ . - (with the server's name and a dot before it)"
     if len(description) > MAX_DESCRIPTION:
         return f"its description has more than {MAX_DESCRIPTION:,} characters"
@@ -95,16 +97,19 @@ def _schema_fault(schema: Any, depth: int) -> str:
 
 
 def checkable(schema: Any) -> Any:
-    """A schema without regular expressions: a stranger's would run on our time. The server judges by its own."""
+    """A schema without regular expressions: a stranger's would run on our time. The server judges by its own.
+
+    Titles are left out too: they repeat the names, and a model reads every word.
+    """
     if isinstance(schema, list):
         return [checkable(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     open_ended = "patternProperties" in schema
     return {
-        key: checkable(value)
+        key: value if key in _VALUES else checkable(value)
         for key, value in schema.items()
-        if not (key == "pattern" and isinstance(value, str))
+        if not (key in ("pattern", "title") and isinstance(value, str))
         and not (open_ended and key in ("patternProperties", "additionalProperties"))
     }
 
