@@ -47,8 +47,11 @@ class _Bounded(httpx2.AsyncHTTPTransport):
         try:
             response = await super().handle_async_request(request)
         except httpx2.TransportError as error:
-            self._fault.say(f"{request.url.copy_with(userinfo=b'')}: {error or type(error).__name__}")
+            if request.method == "POST":  # else it was only the stream on which nothing is asked
+                self._fault.say(f"{request.url.copy_with(userinfo=b'')}: {error or type(error).__name__}")
             raise
+        if request.method == "POST" and response.status_code >= 400:
+            self._fault.note = f" (HTTP {response.status_code})"
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
             self._fault.say("it sends a compressed answer, which was not asked for")

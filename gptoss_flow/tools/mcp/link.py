@@ -11,6 +11,8 @@ class Fault:
 
     def __init__(self) -> None:
         self.said = ""
+        self.note = ""
+        """What to add to an error that does not say enough."""
 
     def say(self, said: str) -> None:
         self.said = self.said or said

@@ -215,6 +215,6 @@ def _said(error: BaseException, fault: Fault) -> str:
     if fault.said:
         return one_line(fault.said)
     if isinstance(error, MCPError):
-        return one_line(error.error.message[:MAX_SAID]) or f"error {error.error.code}"
+        return (one_line(error.error.message[:MAX_SAID]) or f"error {error.error.code}") + fault.note
     said = str(error).partition("\n")[0]
     return one_line(f"it answers with what is no answer: {type(error).__name__}: {said[:MAX_SAID]}")
