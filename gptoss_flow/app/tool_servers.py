@@ -86,7 +86,7 @@ class ToolServers:
                 task.cancel()
             await asyncio.gather(*starting, return_exceptions=True)
         for each, server, listing in zip(used, servers.values(), listings, strict=True):
-            self._tools.setdefault(id(each.plan.loaded), {}).update(_tools_of(each, server, listing))
+            self._tools.setdefault(id(each.plan.loaded), {}).update(tools_of_server(each.plan, server, listing))
             self._tell(each, listing)
         if problems := [problem for plan in _distinct(self._root) for problem in self._misfits(plan)]:
             raise Invalid(*in_file_order(problems, str(self._root.loaded.path)))
@@ -194,23 +194,27 @@ def early_scope(plan: Plan, outer: Scope | None = None) -> Scope:
     }
 
 
+def default_scope(plan: Plan) -> Scope:
+    """The same with the defaults of its inputs."""
+    flow = plan.loaded.flow
+    assert flow is not None
+    given = {name: declared.default for name, declared in flow.inputs.items() if declared.default is not None}
+    return {**early_scope(plan), "inputs": given}
+
+
 def list_tools(loaded: LoadedFlow, names: Collection[str]) -> dict[str, Pinned]:
     """What tool servers of a flow offer, each by the name that its lock has for it: they are started, and ended.
 
     Expressions may use the defaults of inputs. Raises `Invalid`, `Unavailable`.
     """
     plan = compile_flow(loaded, TOOLS, lambda each: own_tools(each, TOOLS))
-    defaults = {name: given.default for name, given in loaded.flow.inputs.items()} if loaded.flow else {}
     prefixes = {id(each): prefix for prefix, each in all_flows(loaded)}
     prefixed = {
         prefixes[id(each.loaded)] + name: (each, name) for each in _distinct(plan) for name in each.tool_servers
     }
 
     async def listed(each: Plan, name: str) -> Mapping[str, ListedTool]:
-        scope = early_scope(each)
-        if each is plan:
-            scope = {**scope, "inputs": {k: v for k, v in defaults.items() if v is not None}}
-        server = server_of(each, name, scope, None)
+        server = server_of(each, name, default_scope(each) if each is plan else early_scope(each), None)
         try:
             return (await server.start()).tools
         finally:
@@ -241,12 +245,13 @@ def _asked_of_servers(plan: Plan, node: Node) -> Iterator[tuple[Place, str, str]
             yield named.path, meant.server, named.name
 
 
-def _tools_of(used: _Used, server: McpServer, listing: Listing) -> dict[str, Tool]:
+def tools_of_server(plan: Plan, server: McpServer, listing: Listing) -> dict[str, Tool]:
+    """What a server of a plan offers, by the names that steps have for it."""
     from gptoss_flow.tools.mcp.tool import McpTool
 
-    given = used.plan.loaded.data["tool_servers"][used.name]
+    given = plan.loaded.data["tool_servers"][server.name]
     return {
-        f"{used.name}.{name}": McpTool(f"{used.name}.{name}", server_code(given, name), tool, server)
+        f"{server.name}.{name}": McpTool(f"{server.name}.{name}", server_code(given, name), tool, server)
         for name, tool in listing.tools.items()
     }
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "rm": "Remove runs from the record.",
     "lock": "Write down what a flow's profiles are made of.",
     "server": "Start, stop and look at managed servers.",
+    "tools": "List, show and call tools.",
     "model": "List, fetch and look at model files.",
     "log": "Read, check, count and convert logs of runs.",
     "profile": "List, show, check and compare server profiles.",

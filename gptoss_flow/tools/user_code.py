@@ -22,7 +22,7 @@ class UserCode:
         self._folder, self._shown = folder, shown
         self._modules: dict[str, tuple[ModuleType, str, str]] = {}
 
-    def tool(self, named: FileFunction | ModuleFunction, mark: Mark) -> FunctionTool:
+    def tool(self, named: FileFunction | ModuleFunction, mark: Mark | None) -> FunctionTool:
         """Raises `NotAToolError` with what is wrong: at `mark`, or in the code itself."""
         module, source, code = self._module(named, mark)
         function = getattr(module, named.function, None)
@@ -31,7 +31,7 @@ class UserCode:
             raise NotAToolError(Problem(mark, said, suggest(named.function, _functions_of(module))))
         return function_tool(function, named.function, source=source, code=code)
 
-    def _module(self, named: FileFunction | ModuleFunction, mark: Mark) -> tuple[ModuleType, str, str]:
+    def _module(self, named: FileFunction | ModuleFunction, mark: Mark | None) -> tuple[ModuleType, str, str]:
         """The module, its file as it is to be shown, and the hash of that."""
         key = named.path if isinstance(named, FileFunction) else named.module
         if key not in self._modules:
@@ -45,7 +45,7 @@ class UserCode:
                 raise NotAToolError(Problem(mark, error.message, hint)) from None
         return self._modules[key]
 
-    def _file(self, written: str, mark: Mark) -> tuple[ModuleType, str, str]:
+    def _file(self, written: str, mark: Mark | None) -> tuple[ModuleType, str, str]:
         path, shown = self._folder / written, os.path.normpath(self._shown / written)
         try:
             if not path.is_file():

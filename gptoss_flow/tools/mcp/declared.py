@@ -11,7 +11,6 @@ from gptoss_flow.errors import Mark, Problem
 from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text
 from gptoss_flow.lang.load import LoadedFlow
-from gptoss_flow.plan.tool_names import NamedTool
 from gptoss_flow.ports import Tool, ToolContext
 from gptoss_flow.tools.function import NotAToolError
 from gptoss_flow.tools.mcp.listing import Pinned
@@ -48,7 +47,7 @@ def server_problems(loaded: LoadedFlow, servers: Mapping[str, Any], builtin: Col
 
 
 def declared_tools(
-    meant: ServerTool, named: NamedTool, mark: Mark, given: Any, pinned: Pinned | None
+    meant: ServerTool, name: str, mark: Mark | None, given: Any, pinned: Pinned | None, *, granted: bool
 ) -> dict[str, Tool]:
     """What a name means; of a whole server, each of its tools. Raises `NotAToolError` where it can mean none."""
     allowed = given.get("tools") if isinstance(given, dict) else None
@@ -56,20 +55,20 @@ def declared_tools(
     if isinstance(allowed, list):
         known = [name for name in (known if known is not None else allowed) if name in allowed]
     if not meant.tool:
-        if named.granted:
+        if granted:
             return {
                 f"{meant.server}.{tool}": _declared(meant.server, tool, given, pinned) for tool in known or ()
             } or {meant.server: _declared(meant.server, "", given, pinned)}
         said = f'"{meant.server}" is a tool server, not a tool'
         raise NotAToolError(Problem(mark, said, f"name one of its tools: {meant.server}.{_some(known)}"))
     if known is not None and meant.tool not in known:
-        where = "the lock" if pinned is not None else f'"tools" of the tool server "{meant.server}"'
-        hint = suggest(named.name, [f"{meant.server}.{name}" for name in known])
-        raise NotAToolError(Problem(mark, f'"{named.name}" is not among {where}', hint))
-    if not MODEL_NAME.fullmatch(named.name):
-        said = f'"{named.name}" cannot be the name of a tool'
+        where = "the tools in flow.lock" if pinned is not None else f'"tools" of the tool server "{meant.server}"'
+        hint = suggest(name, [f"{meant.server}.{name}" for name in known])
+        raise NotAToolError(Problem(mark, f'"{name}" is not among {where}', hint))
+    if not MODEL_NAME.fullmatch(name):
+        said = f'"{name}" cannot be the name of a tool'
         raise NotAToolError(Problem(mark, said, "allowed: up to 64 of A-Z a-z 0-9 _ . -"))
-    return {named.name: _declared(meant.server, meant.tool, given, pinned)}
+    return {name: _declared(meant.server, meant.tool, given, pinned)}
 
 
 def _some(known: list[str] | None) -> str:

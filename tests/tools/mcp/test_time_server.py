@@ -61,7 +61,8 @@ def test_a_flow_uses_a_server_and_is_held_to_its_lock(project: Path, capsys: pyt
     assert main(["validate", "wrong.yaml"]) == 2
     err = capsys.readouterr().err
     assert 'wrong.yaml:7:3: tool "time.get_current_time" needs the argument "timezone"' in err
-    assert 'wrong.yaml:9:11: "time.covert_time" is not among the lock; did you mean "time.convert_time"?' in err
+    said = '"time.covert_time" is not among the tools in flow.lock; did you mean "time.convert_time"?'
+    assert f"wrong.yaml:9:11: {said}" in err
 
     Path("flow.lock").write_text(lock.replace("Convert time between", "Change time between"))
     assert main(["run", "flow.yaml"]) == 2

@@ -1,0 +1,54 @@
+"""Tools in lines and tables: what one says of itself in short, and what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gptoss_flow.fields import json_text
+from gptoss_flow.ports import Tool
+
+WIDTH = 80
+
+
+def described(tool: Tool) -> str:
+    """The first sentence of its description, cut to fit a table."""
+    return _short(tool.description.partition("\n")[0])
+
+
+def argument_rows(tool: Tool) -> list[tuple[str, str, str, str]]:
+    """Name, type, whether it is needed (or what it is without), and what is said of it."""
+    properties = tool.parameters.get("properties") or {}
+    needed = tool.parameters.get("required") or []
+    return [
+        (name, _type(about), _needed(name in needed, about), _about(about)) for name, about in properties.items()
+    ]
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if isinstance(words := schema.get("enum"), list):
+        return ", ".join(map(json_text, words))
+    if isinstance(branches := schema.get("anyOf"), list):
+        return " or ".join(dict.fromkeys(_type(branch) for branch in branches))
+    said = schema.get("type", "any")
+    if said == "array" and isinstance(items := schema.get("items"), dict):
+        return f"array of {_type(items)}"
+    if said == "any" and (ref := schema.get("$ref")):
+        return str(ref).rpartition("/")[2]
+    return said if isinstance(said, str) else " or ".join(said)
+
+
+def _needed(needed: bool, schema: Mapping[str, Any]) -> str:
+    if needed:
+        return "yes"
+    default = schema.get("default")
+    return "" if default is None else f"default {json_text(default)}"
+
+
+def _about(schema: Mapping[str, Any]) -> str:
+    return _short(str(schema.get("description", "")).replace("\n", " "))
+
+
+def _short(text: str) -> str:
+    first = text.partition(". ")[0].rstrip(".")
+    return first if len(first) <= WIDTH else f"{first[: WIDTH - 1]}…"
