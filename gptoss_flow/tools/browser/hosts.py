@@ -77,11 +77,11 @@ def parse_rule(text: str) -> Rule:
             raise BadUrl("an address has no names below it")
         if site.address is not None and why_not_public(site.address) and not site.port:
             raise BadUrl(f"{site.host} is {why_not_public(site.address)} and is granted with its port only")
-        if _is_local_name(site.host):
-            raise BadUrl(_NO_NAMES)
     except BadUrl as wrong:
         allowed = "write example.org, *.example.org, example.org:8443 or an address with its port, 127.0.0.1:8080"
         raise refusal(f'the granted host "{one_line(text)}": {wrong}; {allowed}') from None
+    if _is_local_name(site.host):
+        raise refusal(f'the granted host "{one_line(text)}": {_NO_NAMES}')
     return Rule(site, below)
 
 

@@ -19,7 +19,7 @@ from gptoss_flow.tools.workspace import refusal
 WIDTH = 80
 WINDOW_BYTES = 4096
 """What is shown of a page unasked: about a thousand tokens."""
-ASKED_BYTES = 32_768
+ASKED_BYTES = 30_000
 """The most that is shown at once where lines are asked for."""
 MAX_FOUND = 50
 _FOUND_LINES = 4

@@ -125,14 +125,23 @@ async def test_other_ports_are_opened_where_the_flow_grants_them() -> None:
 
 @pytest.mark.parametrize(
     "grant",
-    ["127.0.0.1", "10.0.0.5", "[::1]", "localhost", "http://example.org", "example.org/path", "*", "*.", "a b", "",
-     "*.10.0.0.1", "example.org:http", "example.org:0", "127.1:80", "user@example.org", "*.localhost:80"],
+    ["127.0.0.1", "10.0.0.5", "[::1]", "http://example.org", "example.org/path", "*", "*.", "a b", "",
+     "*.10.0.0.1", "example.org:http", "example.org:0", "127.1:80", "user@example.org"],
 )  # fmt: skip
 async def test_a_grant_that_is_none_is_said(grant: str) -> None:
     async with web() as here:
         message = await refused(here, "http://example.org/", (grant,))
         assert message.startswith(f'the granted host "{grant}": ')
         assert "write example.org, *.example.org, example.org:8443 or an address with its port" in message
+
+
+@pytest.mark.parametrize(
+    "grant", ["localhost", "localhost:8080", "a.localhost:80", "*.localhost:80", "LOCALHOST."]
+)
+async def test_a_grant_of_this_machine_by_name_is_none(grant: str) -> None:
+    async with web() as here:
+        message = await refused(here, "http://example.org/", (grant,))
+        assert "a name never stands for this machine; name the address and grant it with its port" in message
 
 
 async def test_at_most_five_redirects_are_followed() -> None:
