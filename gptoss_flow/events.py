@@ -238,6 +238,35 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialFinished:
+    """One trial of a bench step: a load on a server, measured."""
+
+    type: ClassVar[Literal["trial_finished"]] = "trial_finished"
+    boundary: ClassVar[bool] = True
+    step: str
+    attempt: int
+    number: int
+    """In the order of the file, from 0, and not of the time in which they ran."""
+    trial: dict[str, Json]
+    """label, concurrency or rate, profile, round, n, errors, window_s, metrics, samples, lag, server …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchJudged:
+    """What a bench step's trials, all rounds together, are worth."""
+
+    type: ClassVar[Literal["bench_judged"]] = "bench_judged"
+    boundary: ClassVar[bool] = False
+    step: str
+    trials: list[dict[str, Json]]
+    """One for each load and cell; as trial_finished has them, without samples."""
+    verdicts: list[dict[str, Json]]
+    """figure, trial, ok, said, value: of each service level and regression."""
+    best: dict[str, Json] | None = None
+    """profile, objective, value, trial."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRetried:
     type: ClassVar[Literal["step_retried"]] = "step_retried"
     boundary: ClassVar[bool] = False
@@ -329,6 +358,8 @@ Event = (
     | GenerationFinished
     | ToolStarted
     | ToolFinished
+    | TrialFinished
+    | BenchJudged
     | StepRetried
     | RoundFinished
     | FellBack

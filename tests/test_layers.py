@@ -28,11 +28,13 @@ LAYERS: list[set[str]] = [
         "structured",
         "tool_marks",
         "vocabulary",
+        "trials",
     },
     {"steps"},
     {"lang"},
     {"plan", "record.state"},
     {"run", "server", "llama", "prompt", "tools", "record"},
+    {"bench"},
     {"ui", "testing"},
     {"app"},
     {"cli"},
@@ -67,6 +69,7 @@ HOMES = {
 
 LAZY = {
     "app/tool_servers.py",
+    "cli/bench.py",
     "cli/complete.py",
     "cli/main.py",
     "cli/otel.py",

@@ -12,6 +12,7 @@ from typing import TypeVar
 import platformdirs
 
 from gptoss_flow.app.profiles import choose_model_file
+from gptoss_flow.app.start_times import StartTimes
 from gptoss_flow.errors import RecordError, StepError
 from gptoss_flow.events import Channel, Json, ServerChanged, ServerState
 from gptoss_flow.lang.profile import Profile
@@ -74,6 +75,7 @@ class ServedModels:
         self._on_chosen = on_chosen
         self._served: dict[str, _Served] = {}
         self._identities: dict[str, dict[str, str]] = {}
+        self._starts: dict[str, StartTimes] = {}
 
     @classmethod
     def here(
@@ -110,6 +112,14 @@ class ServedModels:
 
     async def get(self, server: str) -> Model:
         return await self._served[server].model()
+
+    async def held(
+        self, server: str
+    ) -> tuple[Endpoint, Model, ManagedServer | ExternalServer, Mapping[str, float]]:
+        """As `get`, with what a bench needs beside it: where it is, who holds it, how long its start took."""
+        served = self._served[server]
+        endpoint, model = await served.connected()
+        return endpoint, model, served.server, self._starts[server].told()
 
     async def release(self, server: str) -> None:
         if server in self._served:
@@ -148,7 +158,10 @@ class ServedModels:
         return result_identity(profile, model, find_engine(profile, self._state_root, os.environ).identity)
 
     def _changed(self, name: str) -> Callable[[ServerState, str, dict[str, Json]], None]:
+        times = self._starts.setdefault(name, StartTimes())
+
         def changed(state: ServerState, detail: str, facts: dict[str, Json]) -> None:
+            times.changed(state, facts)
             # A record that can't be written ends the run at the loop's own next event, not in here.
             with suppress(RecordError):
                 self._emit(ServerChanged(server=name, state=state, detail=detail, facts=facts))
@@ -169,6 +182,9 @@ class _Served:
         self._connecting = asyncio.Lock()
 
     async def model(self) -> Model:
+        return (await self.connected())[1]
+
+    async def connected(self) -> tuple[Endpoint, Model]:
         with places_of(self._resolved):
             endpoint = await self.server.ensure_ready()
         async with self._connecting:
@@ -177,7 +193,7 @@ class _Served:
                 self._endpoint = endpoint
                 self._client, model = _connected(endpoint, self._clock, _said(self.server.died))
                 self._model = _Mortal(model, self.server.died, _pulse(self.server))
-            return self._model
+            return endpoint, self._model
 
     async def slots(self) -> int:
         """How many requests it works on at once: of a server that is not ours, only it can tell."""

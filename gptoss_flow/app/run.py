@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from gptoss_flow import __version__
+from gptoss_flow.app.bench import make_bench
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, Given, bind_flow
 from gptoss_flow.app.kept_files import KeptFiles, keep_outputs
 from gptoss_flow.app.lock import lock_command, pins_by_flow
@@ -108,6 +109,7 @@ def run_flow_sync(
     keep_in: Path | None = None,
     ask: Ask = nobody,
     unsandboxed: bool = False,
+    keep_baselines: bool = False,
 ) -> Finished:
     """`run_flow` for a program without an event loop of its own."""
     return asyncio.run(
@@ -125,6 +127,7 @@ def run_flow_sync(
             keep_in=keep_in,
             ask=ask,
             unsandboxed=unsandboxed,
+            keep_baselines=keep_baselines,
         )
     )
 
@@ -142,6 +145,7 @@ async def run_flow(
     said: Mapping[str, Json] | None = None,
     resume: Resumption | None = None,
     keep_in: Path | None = None,
+    keep_baselines: bool = False,
     clock: Clock | None = None,
     ask: Ask = nobody,
     unsandboxed: bool = False,
@@ -152,6 +156,7 @@ async def run_flow(
     `select`: only these steps run. `said`: what the user said beside `given`, for the record.
 
     `keep_in`: a folder that takes a log of the run too, by date. A run that is resumed goes on with its own.
+    `keep_baselines`: bench steps write theirs.
 
     `ask` decides on calls of tools that a person is to decide. `unsandboxed`: the user allows tool code without a
     sandbox where a step wants that.
@@ -217,6 +222,18 @@ async def run_flow(
             environ=os.environ,
             ask=ask,
             spent=Spent.of(resume.state) if resume else None,
+            bench=None
+            if isinstance(models, ScriptedModels)
+            else make_bench(
+                bound,
+                models,
+                emit=journal.emit,
+                clock=clock,
+                folder=folder.path,
+                offline=offline,
+                earlier=resume.state if resume else None,
+                keep_baselines=keep_baselines,
+            ),
         )
         with _signals(executor, journal), _syncing(events_file):
             said = {

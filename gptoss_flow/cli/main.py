@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Run a flow.",
     "infer": "Ask a model one question.",
     "query": "Go on from a text, as fast as it can be.",
+    "bench": "Measure a server: a flow's bench steps, or a quick sample.",
     "validate": "Check a flow file; nothing is started.",
     "plan": "Show the order, the servers and what would run.",
     "graph": "Draw a flow's graph: text, mermaid, dot or svg.",

@@ -49,7 +49,7 @@ def run_checked(
 
     `keep_in`: a folder for a log of the run, by date; the flow may name one too. `watchers` see every event too.
     """
-    progress = None if quiet else _progress(plan)
+    progress = None if quiet else progress_of(plan)
     views: list[Sink] = [progress] if progress is not None else []
     views += watchers
     lines = EventLines(sys.stdout) if events else None
@@ -102,7 +102,8 @@ def tell(finished: Finished, lines: EventLines | None, *, as_json: bool, out: st
         # Else how the run ended counts for more than that it could not be told.
 
 
-def _progress(plan: Plan) -> Sink:
+def progress_of(plan: Plan) -> PlainProgress | RichProgress:
+    """What shows a run on standard error, as the terminal can."""
     last = _last_streaming(plan)
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return RichProgress(last_prompt=last)

@@ -11,6 +11,7 @@ from gptoss_flow.lang.inputs import Input
 from gptoss_flow.permissions import Permissions
 from gptoss_flow.steps import Step
 from gptoss_flow.steps.base import CommonKeys
+from gptoss_flow.steps.bench import BenchDefaults
 from gptoss_flow.steps.prompt_body import PromptDefaults
 from gptoss_flow.steps.tool import ToolKeys
 
@@ -33,6 +34,8 @@ class Defaults(CommonKeys):
     """For every prompt step."""
     tool: ToolDefaults | None = None
     """For every tool step."""
+    bench: BenchDefaults | None = None
+    """For every bench step."""
     flow: FlowDefaults | None = None
     """For every flow step."""
     set: CommonKeys | None = None

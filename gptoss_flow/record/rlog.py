@@ -18,6 +18,7 @@ from typing import assert_never
 
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import (
+    BenchJudged,
     FellBack,
     GenerationFinished,
     Json,
@@ -35,6 +36,7 @@ from gptoss_flow.events import (
     TokensArrived,
     ToolFinished,
     ToolStarted,
+    TrialFinished,
     Warned,
 )
 from gptoss_flow.record.append import AppendFile
@@ -112,6 +114,15 @@ class Rlog:
             case StepRetried():
                 fields = _fields(attempt=f"{event.attempt}/{event.attempts}", level="warn", delay_s=event.delay_s)
                 return [f"@retry span={self._word(event.step)}{fields} {_error(event.error, seq)}"]
+            case TrialFinished():
+                return self._trial(event, seq)
+            case BenchJudged():
+                span = self._word(event.step)
+                return [
+                    f"@notify level={'info' if verdict.get('ok') is True else 'warn'} span={span} "
+                    f"{_text(verdict.get('said', ''), seq)}"
+                    for verdict in event.verdicts
+                ]
             case RunResumed():
                 return [f"@resume ts={_ts(stamped)} version={_name(event.version)}"]
             case RoundFinished():
@@ -163,6 +174,18 @@ class Rlog:
             f"t:{_name(event.tool)} id={call} span={self._word(event.step)}{latency} → [{word}]",
         ]
 
+    def _trial(self, event: TrialFinished, seq: int) -> list[str]:
+        """As a call: a trial has a beginning, which its start of the server tells, and a result."""
+        trial, call = event.trial, self._word(f"{event.step}.{event.attempt}.trial{event.number}")
+        told = {name: trial[name] for name in ("n", "errors", "error", "metrics") if trial.get(name)}
+        said = f"span={self._word(event.step)} {_text(trial.get('label', ''), seq)}"
+        word = "error" if trial.get("error") else "ok"
+        return [
+            f"t!:bench id={call} {said} → [running]",
+            f"o: id={call} {_text(told, seq)}",
+            f"t:bench id={call} span={self._word(event.step)} → [{word}]",
+        ]
+
     def _step_finished(self, event: StepFinished, stamped: Stamped) -> list[str]:
         fields = _fields(latency_ms=_ms(event.duration_s), outcome=event.outcome, items=event.items)
         line = f"@checkpoint span={self._word(event.step)}{fields}"
@@ -170,9 +193,9 @@ class Rlog:
             line += f" {_text(event.reason, stamped.seq)}"
         if event.error:
             line += f" {_error(event.error, stamped.seq)}"
-        # What a prompt or a tool gave stands on its own `a:` or `o:` line.
+        # What a prompt, a tool or a bench gave stands on its own `a:` or `o:` lines.
         kind = self._kinds.pop(event.step, None)
-        if event.output is not None and kind not in ("prompt", "tool"):
+        if event.output is not None and kind not in ("prompt", "tool", "bench"):
             line += f" → {_text(event.output, stamped.seq)}"
         return [line]
 

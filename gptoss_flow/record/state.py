@@ -10,6 +10,7 @@ from typing import assert_never
 
 from gptoss_flow.events import (
     NOT_MADE,
+    BenchJudged,
     FellBack,
     GenerationFinished,
     Json,
@@ -30,6 +31,7 @@ from gptoss_flow.events import (
     TokensArrived,
     ToolFinished,
     ToolStarted,
+    TrialFinished,
     Warned,
 )
 
@@ -100,6 +102,10 @@ class StepView:
     """A secret was taken out of its result."""
     values: dict[str, Json] = field(default_factory=dict)
     """Of an item, what it stands for: a matrix's cell, a mapping's key."""
+    trials: dict[int, dict[str, Json]] = field(default_factory=dict)
+    """Of a bench, those that ended, by number."""
+    judged: BenchJudged | None = None
+    """Of a bench whose trials all ended."""
     item_count: int | None = None
     """None for a step that is not a fan-out."""
     items: dict[int, StepView] = field(default_factory=dict)
@@ -172,6 +178,10 @@ class RunState:
                 self.tool_calls += 1
             case ToolFinished() | TextCut():
                 pass
+            case TrialFinished():
+                self.step(event.step).trials[event.number] = event.trial
+            case BenchJudged():
+                self.step(event.step).judged = event
             case StepRetried():
                 step = self.step(event.step)
                 step.attempts = max(step.attempts, event.attempt + 1)
@@ -205,7 +215,7 @@ def _begin_again(step: StepView) -> None:
     step.outcome = step.output = step.error = step.ended_at = step.fell_back = None
     step.reason = step.reused = ""
     step.rounds = 0
-    step.fields, step.key, step.items = {}, {}, {}
+    step.fields, step.key, step.items, step.trials, step.judged = {}, {}, {}, {}, None
 
 
 def _number(value: Json) -> int:

@@ -33,6 +33,7 @@ from gptoss_flow.ports import (
 )
 from gptoss_flow.refs import Allowance, EvaluationError, NeedsTokens
 from gptoss_flow.steps.base import Feedback, Verdict
+from gptoss_flow.trials import Bench, NoBench
 
 Scope = Mapping[str, Any]
 
@@ -69,6 +70,7 @@ class World:
     """What the flows say that this one is in: it binds them too."""
     warned: set[str] = field(default_factory=set)
     """What was warned of once."""
+    bench: Bench = field(default_factory=NoBench)
 
 
 def failed_expression(plan: Plan, error: EvaluationError, path: Path) -> StepError:
@@ -224,6 +226,16 @@ class Context:
 
     def tool(self, name: str) -> Tool:
         return self._world.tools[name]
+
+    @property
+    def bench(self) -> Bench:
+        return self._world.bench
+
+    def place(self, *path: str) -> Mark:
+        try:
+            return self._world.plan.place((*self._node.body.path, *path))
+        except LookupError:
+            return self._node.mark
 
     def conditions(self) -> list[Verdict]:
         return [judge(self._world.plan, condition, self._scope) for condition in self._node.conditions]

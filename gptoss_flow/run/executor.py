@@ -46,6 +46,7 @@ from gptoss_flow.run.known import NOTHING_KNOWN, Key, Known
 from gptoss_flow.run.servers import Servers
 from gptoss_flow.run.tasks import Running, Tasks, UnitTask
 from gptoss_flow.run.unit import run_unit
+from gptoss_flow.trials import Bench, NoBench
 
 CANCELLED = Outcome("cancelled", reason="cancelled")
 NOT_STARTED = Outcome("skipped", reason="cancelled")
@@ -75,6 +76,7 @@ class Executor:
         inner_tools: ToolsOf | None = None,
         ask: Ask = nobody,
         prepare: Callable[[], Awaitable[None]] | None = None,
+        bench: Bench | None = None,
     ) -> None:
         """Only the steps of `select` run. `environ` is what flows inside steps may read of the environment, and
         `inner_tools` are the tools that they have; without it the same ones. `prepare`: what tools need before any
@@ -98,6 +100,7 @@ class Executor:
             self._enter,
             inner_tools,
             ask,
+            bench=bench or NoBench(),
         )
         self._root = Group(ROOT, world, scope)
         self._groups = {ROOT: self._root}

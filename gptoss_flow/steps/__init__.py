@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from gptoss_flow.steps.base import OnError, StepKeys
+from gptoss_flow.steps.bench import BenchStep
 from gptoss_flow.steps.check import CheckStep
 from gptoss_flow.steps.flow import FlowStep
 from gptoss_flow.steps.prompt import PromptStep
@@ -16,6 +17,7 @@ from gptoss_flow.steps.tool import ToolStep
 KINDS: dict[str, type[StepKeys]] = {
     "prompt": PromptStep,
     "tool": ToolStep,
+    "bench": BenchStep,
     "flow": FlowStep,
     "set": SetStep,
     "check": CheckStep,
@@ -33,6 +35,7 @@ def kind_of(data: Any) -> str | None:
 Step = Annotated[
     Annotated[PromptStep, Tag("prompt")]
     | Annotated[ToolStep, Tag("tool")]
+    | Annotated[BenchStep, Tag("bench")]
     | Annotated[FlowStep, Tag("flow")]
     | Annotated[SetStep, Tag("set")]
     | Annotated[CheckStep, Tag("check")],

@@ -17,6 +17,7 @@ from gptoss_flow.events import Event, Json
 from gptoss_flow.fields import Duration, Expression, Identifier, Strict, Templated
 from gptoss_flow.permissions import Verdict as Judged
 from gptoss_flow.ports import Asking, Generation, Model, RenderedPrompt, SandboxName, Tool, ToolContext
+from gptoss_flow.trials import Bench
 
 RetryKind = Literal["timeout", "server", "model", "schema", "check", "tool"]
 
@@ -239,6 +240,12 @@ class StepContext(Protocol):
         """The flow's name of the step's server."""
 
     def tool(self, name: str) -> Tool: ...
+
+    @property
+    def bench(self) -> Bench: ...
+
+    def place(self, *path: str) -> Mark:
+        """Where a value of the step's body is written; the step's own place where it is not."""
 
     async def enter(self, inputs: Mapping[str, Json]) -> Json:
         """Run the flow inside the step with these inputs: its outputs. Raises `StepError`."""

@@ -8,6 +8,7 @@ from typing import TextIO, assert_never
 
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import (
+    BenchJudged,
     FellBack,
     GenerationFinished,
     Json,
@@ -25,9 +26,11 @@ from gptoss_flow.events import (
     TokensArrived,
     ToolFinished,
     ToolStarted,
+    TrialFinished,
     Warned,
 )
 from gptoss_flow.fields import json_text
+from gptoss_flow.ui.bench import told_trial, told_verdicts
 from gptoss_flow.words import count
 
 LONGEST_CALL = 120
@@ -102,6 +105,10 @@ class Narrator:
             case StepRetried():
                 said = f"attempt {event.attempt} of {event.attempts} failed: {event.error.get('message', '')}"
                 return [f"step {event.step}: {said}; again in {event.delay_s:.1f} s"]
+            case TrialFinished():
+                return [f"step {event.step}: {told_trial(event.trial)}"]
+            case BenchJudged():
+                return [f"step {event.step}: {told}" for told in told_verdicts(event.verdicts)]
             case RunResumed():
                 return [f"resumed at {event.resumed_at}"]
             case RoundFinished():

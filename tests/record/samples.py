@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 
 from gptoss_flow.events import (
+    BenchJudged,
     Event,
     FellBack,
     GenerationFinished,
@@ -27,6 +28,7 @@ from gptoss_flow.events import (
     TokensArrived,
     ToolFinished,
     ToolStarted,
+    TrialFinished,
     Warned,
 )
 
@@ -105,6 +107,8 @@ def a_run(text: str = "It adds numbers.") -> list[Event]:
         TextCut(step="title", server="main", text_sha256="0" * 64, limit=10, chars=40),
         RoundFinished(step="title", round=1, output=text, delay_s=0.0),
         FellBack(step="title", kind="set", error=error),
+        TrialFinished(step="title", attempt=1, number=0, trial={"label": text, "n": 3, "metrics": {"ttft": {}}}),
+        BenchJudged(step="title", trials=[{"label": text}], verdicts=[{"ok": True, "said": text}]),
         RunFinished(
             status="succeeded",
             exit_code=0,

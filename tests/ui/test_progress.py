@@ -34,6 +34,8 @@ def test_a_run_as_plain_lines() -> None:
         "resumed at 2026-01-01T00:00:01Z",
         "step title: round 1 was not the last",
         "step title: It adds.; its fallback runs",
+        "step title: trial It adds.: 3 requests",
+        "step title: 1 of 1 gate held",
         "run succeeded in 2.0 s; tokens: 10 computed, 30 reused, 6 generated; It adds.",
     ]
 
