@@ -18,7 +18,11 @@ from gptoss_flow.tools.workspace import Place, refusal
 from gptoss_flow.tools.writing import Content, content_at, writable
 
 MAX_FILE_BYTES = 4 << 20
+MAX_LINES = 250_000
+"""Of a file that is changed within."""
 MAX_TOTAL_BYTES = 64 << 20
+_MOST_FAULTS = 5
+"""What comes nearest is sought for so many of them."""
 _SHAPES = (
     'it is neither of the two formats. Begin with the line "*** Begin Patch", then "*** Update File: PATH", then '
     'for each change "@@" and its lines with " ", "-" or "+" in front, and end with "*** End Patch"; or send a '
@@ -72,9 +76,12 @@ class Draft:
     _bytes: int = 0
 
     def apply(self, edits: Sequence[Edit]) -> None:
-        """Raises `StepError` with everything that stands against these edits."""
-        faults = []
-        for edit in edits:
+        """Raises `StepError` with all that stands against these edits, as far as anybody reads."""
+        faults: list[str] = []
+        for number, edit in enumerate(edits):
+            if len(faults) == _MOST_FAULTS:
+                faults.append(f"and perhaps more in the {len(edits) - number} files after these")
+                break
             try:
                 self._apply(edit)
             except StepError as failure:
@@ -119,6 +126,8 @@ class Draft:
             text = read(data)
             if text is None:
                 raise refusal(f"{file.place} is not a text file in UTF-8, and only such files are patched")
+            if len(text.lines) > MAX_LINES:
+                raise refusal(f"{file.place} has {len(text.lines):,} lines, more than {MAX_LINES:,}")
             result, placed = changed(text, edit.hunks)
             data = result.encoded()
         if edit.kind == "delete":

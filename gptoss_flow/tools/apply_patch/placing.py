@@ -6,14 +6,17 @@ distinct line becomes one character, so that a hunk is a string to be found in a
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from gptoss_flow.tools.apply_patch.edits import Hunk, shown
 
 _MOST_PLACES = 200
 """A hunk that fits in more places is told to say more."""
+_MOST_ANCHORS = 2000
 _TOLD = 3
 _AROUND = 6
 """Lines of the file that an error shows."""
@@ -55,17 +58,44 @@ class _Text:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def places(self, wanted: Sequence[str], look: int) -> list[int]:
-        """Where these lines stand, one more than `_MOST_PLACES` at most."""
+    def places(self, hunk: Hunk, look: int) -> list[int]:
+        """Where its lines stand, one more than `_MOST_PLACES` at most; or only the one that it says itself.
+
+        That is the line where the patch says that it begins, or the end of the file.
+        """
         text, known = self._as_string(look)
         view = LOOKS[look][1]
-        chars = [known.get(view(line), "") for line in wanted]
+        chars = [known.get(view(line), "") for line in hunk.old]
         if not all(chars):
             return []
-        found, pattern, at = list[int](), "".join(chars), -1
+        pattern = "".join(chars)
+        if hunk.start is not None and text.startswith(pattern, hunk.start - 1):
+            return [hunk.start - 1]
+        if hunk.at_end and text.endswith(pattern):
+            return [len(text) - len(pattern)]
+        found, at = list[int](), -1
         while len(found) <= _MOST_PLACES and (at := text.find(pattern, at + 1)) >= 0:
             found.append(at)
         return found
+
+    def standing(self, wanted: str) -> list[int]:
+        """The lines that are this one but for white space around them, else those that begin so."""
+        if wanted in self._places:
+            return self._places[wanted]
+        first = bisect_left(self._distinct, wanted)
+        last = bisect_left(self._distinct, wanted + chr(0x10FFFF), first)
+        return sorted(chain.from_iterable(self._places[line] for line in self._distinct[first:last]))
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for at, line in enumerate(self.stripped):
+            found.setdefault(line, []).append(at)
+        return found
+
+    @cached_property
+    def _distinct(self) -> list[str]:
+        return sorted(self._places)
 
     def _as_string(self, look: int) -> tuple[str, dict[str, str]]:
         if look not in self._seen:
@@ -109,16 +139,12 @@ def _candidates(text: _Text, hunk: Hunk) -> list[Placed]:
     if not wanted:
         return [Placed(hunk, _insertion(text, hunk))]
     for look, (differs, _) in enumerate(LOOKS):
-        found = text.places(wanted, look)
+        found = text.places(hunk, look)
         if not found:
             continue
-        if hunk.start is not None and hunk.start - 1 in found:
-            return [Placed(hunk, hunk.start - 1, differs)]
-        if hunk.at_end and found[-1] + len(wanted) == len(text):
-            return [Placed(hunk, found[-1], differs)]
         if len(found) > _MOST_PLACES and not hunk.anchors:
             raise Misplaced(_ambiguous(hunk, [Placed(hunk, at) for at in found]))
-        if hunk.anchors:
+        if hunk.anchors and len(found) > 1:
             found = _below_anchors(text, hunk, found)
         if found:
             return [Placed(hunk, at, differs) for at in found]
@@ -147,28 +173,31 @@ def _insertion(text: _Text, hunk: Hunk) -> int:
 
 
 def _below_anchors(text: _Text, hunk: Hunk, found: Sequence[int]) -> list[int]:
-    """The first of these places below each place of the anchors."""
+    """The first of these places below each place of the anchors, or at it: some write that line once more."""
     ends = _ends_of_anchors(text, hunk)
-    return sorted({below for end in ends if (below := next((at for at in found if at >= end), None)) is not None})
+    repeats = hunk.old[0].strip() == hunk.anchors[-1].strip()
+    return _next_of(found, [end - 1 for end in ends] if repeats else ends)
+
+
+def _next_of(places: Sequence[int], marks: Sequence[int]) -> list[int]:
+    """For each of these marks, the first place that is not before it; each place once."""
+    at = (bisect_left(places, mark) for mark in marks)
+    return sorted({places[n] for n in at if n < len(places)})
 
 
 def _ends_of_anchors(text: _Text, hunk: Hunk) -> list[int]:
     """The lines behind the last anchor, each time that the anchors stand in the file in their order."""
-    ends = [0]
+    ends: list[int] = []
     for number, anchor in enumerate(hunk.anchors):
         wanted = anchor.strip()
-        at = [n for n, line in enumerate(text.stripped) if line == wanted]
-        at = at or [n for n, line in enumerate(text.stripped) if line.startswith(wanted)]
+        at = text.standing(wanted)
         if not at:
             near = _nearest_line(text, wanted)
             said = f"; the nearest is line {near + 1}: {shown(text.lines[near])}" if near is not None else ""
             raise Misplaced(f'{_name(hunk)}: no line of the file is {shown(anchor)}, which follows "@@"{said}')
-        if number == 0:
-            ends = [n + 1 for n in at][:_MOST_PLACES]
-        else:
-            ends = sorted(
-                {below + 1 for end in ends if (below := next((n for n in at if n >= end), None)) is not None}
-            )
+        if len(at) > _MOST_ANCHORS:
+            raise Misplaced(f'{_name(hunk)}: {shown(anchor)}, which follows "@@", stands at {len(at):,} lines')
+        ends = [n + 1 for n in (at if number == 0 else _next_of(at, ends))]
     if not ends:
         raise Misplaced(f"{_name(hunk)}: {' and '.join(map(shown, hunk.anchors))} do not stand in that order")
     return ends

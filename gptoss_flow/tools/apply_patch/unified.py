@@ -102,6 +102,8 @@ def _plain_file(lines: list[str], at: int, git: _Git, edits: list[Edit]) -> int:
         old, new = (name if name == _NOTHING else name[2:] for name in (old, new))
     elif old == _NOTHING or new == _NOTHING:  # one name alone: its prefix is a guess that git makes too
         old, new = (re.sub(r"\A[ab]/", "", name) if name != _NOTHING else name for name in (old, new))
+    elif old != new and old.partition("/")[2] == new.partition("/")[2] != "":  # diff -ru OLD NEW
+        old = new = new.partition("/")[2]
     if old == new == _NOTHING or not old or not new:
         raise fault(line, "this file has no name")
     if all(git.rename):

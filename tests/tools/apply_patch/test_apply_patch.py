@@ -140,6 +140,21 @@ def test_what_fits_in_several_places_is_refused_with_the_places(call: Call, work
     assert (workspace / "app.py").read_text() == APP[:-16] + "    pass\n"
 
 
+def test_a_line_after_the_signs_chooses_and_may_be_the_first_line_itself(call: Call, workspace: Path) -> None:
+    twice = "class A:\n    def f(self):\n        x\n\n\nclass B:\n    def f(self):\n        x\n"
+    plant(workspace, {"a.py": twice + "end\n"})
+    change = ("-        x", "+        y")
+    assert "do not stand below" in refused(call, begun("*** Update File: a.py", "@@ end", *change))
+    said = refused(call, begun("*** Update File: a.py", "@@ class C(A):", *change))
+    assert 'no line of the file is "class C(A):", which follows "@@"; the nearest is line 1: "class A:"' in said
+    said = refused(call, begun("*** Update File: a.py", "@@ def f(self):", *change))
+    assert "stand in several places, at lines 3, 8" in said
+    call("apply_patch", patch=begun("*** Update File: a.py", "@@ class B", "@@ def f(self):", *change))
+    assert (workspace / "a.py").read_text() == twice[:-2] + "y\nend\n"
+    call("apply_patch", patch=begun("*** Update File: a.py", "@@ class A:", " class A:", "+    z = 1"))
+    assert (workspace / "a.py").read_text().startswith("class A:\n    z = 1\n    def f")
+
+
 def test_two_changes_of_equal_lines_fit_where_only_one_order_does(call: Call, workspace: Path) -> None:
     plant(workspace, {"app.py": APP})
     change = ("@@", "-    print(name)", "+    pass")
@@ -189,6 +204,17 @@ def test_equal_lines_are_told_apart_by_the_number_of_a_unified_diff(call: Call, 
     plant(workspace, {"app.py": APP})
     call("apply_patch", patch="--- a/app.py\n+++ b/app.py\n@@ -9 +9 @@\n-    print(name)\n+    pass\n")
     assert (workspace / "app.py").read_text() == APP[:-16] + "    pass\n"
+
+
+def test_a_diff_of_two_folders_is_of_the_files_in_them(call: Call, workspace: Path) -> None:
+    plant(workspace, {"src/a": "x\n", "b": "x\n"})
+    change = "@@ -1 +1 @@\n-x\n+y\n"
+    call(
+        "apply_patch",
+        patch=f"diff -ru old/src/a new/src/a\n--- old/src/a\t2026-01-01\n+++ new/src/a\t2026-01-02\n{change}"
+        f"Only in new: c\ndiff -u b.orig b\n--- b.orig\n+++ b\n{change}",
+    )
+    assert tree(workspace) == {"src/a": b"y\n", "b": b"y\n"}
 
 
 def test_a_patch_in_a_fence_or_a_here_document_is_understood(call: Call, workspace: Path) -> None:
