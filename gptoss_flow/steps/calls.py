@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gptoss_flow.errors import StepError
-from gptoss_flow.events import Json, Permission, ToolFinished, ToolStarted
+from gptoss_flow.events import Json, Permission, ToolFinished, ToolStarted, Warned
 from gptoss_flow.permissions import Verdict
 from gptoss_flow.ports import Asking, Tool, ToolContext
 from gptoss_flow.steps.base import Effect, StepContext
@@ -34,6 +34,10 @@ async def perform(
 ) -> Done:
     """Make a call. Raises `StepError` where the run may not make it, and what is no error of the tool's own."""
     call_id = tool_context.call_id
+    if tool_context.grants.sandbox == "dangerously_none" and tool_context.grants.unsandboxed:
+        context.emit(
+            Warned(step=context.step_id, message=f"{tool.name} runs without a sandbox, with all your rights")
+        )
     began = context.monotonic()
     context.emit(
         ToolStarted(

@@ -33,6 +33,8 @@ _WRITING = "tools/test_writing.py::test_"
 _GUARD = "tools/browser/test_guard.py::test_"
 _FETCH = "tools/browser/test_fetch.py::test_"
 _RESUME = "cli/test_resume.py::test_"
+_SANDBOX = "tools/sandbox/test_process.py::test_"
+_ATTACKS = "tools/sandbox/test_attacks.py::test_"
 
 ROWS: dict[str, Row] = {
     "A01": _row(
@@ -240,8 +242,49 @@ ROWS: dict[str, Row] = {
     ),
     "C22": _row("the run's folder is removed", "folder-removed"),
     "C23": _row("few files may be open", "few-files", "failed-open"),
+    "E09": _row(
+        "arguments that a shell would act on",
+        "tools/test_shell.py::test_a_line_is_the_shells_and_a_list_is_nobodys",
+    ),
+    "F01": _row("all that tool code must not reach", "sandbox-attacks", _ATTACKS + "every_attack_is_blocked"),
+    "F02": _row(
+        "no bubblewrap, or another program by that name",
+        "tools/sandbox/test_bwrap.py::test_only_what_nobody_else_could_have_put_there_is_run",
+        "tools/sandbox/test_bwrap.py::test_neither_the_path_nor_the_working_folder_is_looked_at",
+        "tools/test_shell.py::test_without_a_sandbox_nothing_runs",
+    ),
+    "F03": _row(
+        "user namespaces are forbidden",
+        _ATTACKS + "where_user_namespaces_are_forbidden_that_is_the_cause",
+        _ATTACKS + "a_run_that_cannot_have_its_sandbox_ends_with_3",
+    ),
+    "F04": _row(
+        "fork bomb, memory, processor, disk, descriptors, floods, sleep",
+        "sandbox-limits",
+        _SANDBOX + "a_limit_ends_the_program_and_is_named",
+        _SANDBOX + "a_program_meets_the_end_of_its_own_memory",
+        _SANDBOX + "files_and_descriptors_have_their_bounds",
+        _SANDBOX + "its_time_ends",
+    ),
+    "F05": _row("a daemon", "sandbox-kill", _SANDBOX + "what_a_program_leaves_running_ends_with_it"),
+    "F06": _row(
+        "kill -9 of us while a tool runs", "sandbox-kill", _SANDBOX + "killing_us_ends_everything_within_a_second"
+    ),
+    "F07": _row("the network, by every name", "sandbox-attacks", _ATTACKS + "every_attack_is_blocked"),
+    "F08": _row(
+        "words put into the terminal's mouth",
+        "sandbox-attacks",
+        _ATTACKS + "nothing_is_typed_into_the_terminal_that_we_run_in",
+    ),
+    "F09": _row(
+        "inherited descriptors",
+        "sandbox-attacks",
+        "tools/test_python.py::test_standard_input_is_empty_and_children_have_nothing_else",
+    ),
+    "F10": _row("secrets of the environment", "sandbox-attacks", _SANDBOX + "the_environment_is_what_is_given"),
     "F11": _row(
         "links, devices and FIFOs where the host reads and writes",
+        "sandbox-attacks",
         "tools/test_workspace.py::test_what_is_no_regular_file_is_refused_at_once",
         _WRITING + "no_link_is_followed_or_replaced",
         _WRITING + "what_is_no_regular_file_is_neither_read_nor_replaced",
@@ -315,6 +358,10 @@ ROWS: dict[str, Row] = {
         "hostile metadata of a model",
         "server/test_memory.py::test_metadata_that_no_model_has_is_refused",
         "server/test_gguf_header.py::test_damage_never_escapes_as_another_error",
+    ),
+    "F30": _row(
+        "what lies in the working folder is loaded",
+        "tools/test_python.py::test_the_workspace_is_here_and_stands_in_for_nothing",
     ),
 }
 

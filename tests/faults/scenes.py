@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from tests.faults import browsing, client, crashes, identity, patches, record_scenes, records, start_stop, terminal
+from tests.faults import (
+    browsing,
+    client,
+    crashes,
+    identity,
+    patches,
+    record_scenes,
+    records,
+    sandboxed,
+    start_stop,
+    terminal,
+)
 from tests.faults.stage import Scene
 
 SCENES: dict[str, Scene] = {
     name: scene
-    for room in (records, record_scenes, patches, browsing, terminal, start_stop, identity, crashes, client)
+    for room in (
+        records,
+        record_scenes,
+        patches,
+        browsing,
+        sandboxed,
+        terminal,
+        start_stop,
+        identity,
+        crashes,
+        client,
+    )
     for name, scene in room.SCENES.items()
 }

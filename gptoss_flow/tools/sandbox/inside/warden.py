@@ -125,6 +125,8 @@ class Warden:
         self.wakeup, wake = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(self.wakeup, False)
+        # Process 1 hears no signal from its own processes that it has no handler for.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
 
