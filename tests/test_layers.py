@@ -27,6 +27,7 @@ LAYERS: list[set[str]] = [
         "permissions",
         "structured",
         "tool_marks",
+        "sites",
         "vocabulary",
         "trials",
     },
@@ -50,7 +51,7 @@ HOMES = {
     "networkx": {"plan"},
     "httpx": {"llama"},
     "httpcore": {"tools"},
-    "idna": {"tools"},
+    "idna": {"sites"},
     "lxml": {"tools"},
     "openai_harmony": {"prompt"},
     "jinja2": {"refs", "ui"},
@@ -81,13 +82,14 @@ LAZY = {
     "server/embedded.py",
     "server/engines.py",
     "server/guardian/child.py",
+    "sites/site.py",
     "tools/browser/tool.py",
     "tools/http.py",
     "tools/mcp/keeper.py",
 }
 """Where a function may import: click's lazy commands and what is to be quick to answer, the wheel that only some
-machines have, what the web tools dial and parse with, the package mcp, which takes half a second, and the guardian
-and the tool servers' keeper, which start in milliseconds because they load next to nothing."""
+machines have, what the web tools dial and parse with, names in other alphabets, the package mcp (half a second to
+import), and the guardian and the tool servers' keeper, which start in milliseconds by loading next to nothing."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:

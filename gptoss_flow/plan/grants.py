@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gptoss_flow.escape import one_line
 from gptoss_flow.fields import is_template
 from gptoss_flow.lang.document import Path
 from gptoss_flow.permissions import RULES, flat, granted, names
 from gptoss_flow.plan.plan import Values
 from gptoss_flow.plan.reader import Reader
 from gptoss_flow.ports import Tool
+from gptoss_flow.sites.rules import parse_rule
+from gptoss_flow.sites.site import BadSite
 from gptoss_flow.structured import schema_fault
 from gptoss_flow.words import suggest
 
@@ -50,7 +53,19 @@ def permissions(reader: Reader, given: Any, path: Path, tools: Mapping[str, Tool
         for i, rule in enumerate(rules if isinstance(rules, list) else ()):
             if isinstance(rule, str | dict):
                 _check_rule(reader, rule, (*path, key, i), tools)
+    hosts = given.get("hosts")
+    for i, host in enumerate(hosts if isinstance(hosts, list) else ()):
+        if isinstance(host, str) and not is_template(host):
+            _check_host(reader, host, (*path, "hosts", i))
     return reader.values(given, path, reader.names.for_servers())
+
+
+def _check_host(reader: Reader, host: str, path: Path) -> None:
+    try:
+        parse_rule(host)
+    except BadSite as wrong:
+        said, _, hint = str(wrong).partition("; ")
+        reader.problem(reader.loaded.mark(path), f'"{one_line(host)}" is no host to grant: {said}', hint)
 
 
 def _check_rule(reader: Reader, rule: str | dict[str, Any], path: Path, tools: Mapping[str, Tool]) -> None:

@@ -11,13 +11,13 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from gptoss_flow.errors import StepError
-from gptoss_flow.tools.browser.addresses import Address, why_not_public
+from gptoss_flow.sites.addresses import Address, why_not_public
 from gptoss_flow.tools.browser.fetch import LIMITS, Limits
 from gptoss_flow.tools.browser.html import MAX_S, read_html
 from tests.faults.stage import Figure, Scene, Stage, Tally
+from tests.sites.test_addresses import NOT_GLOBAL_4, NOT_GLOBAL_6
 from tests.tools.browser.long_pages import long_pages
 from tests.tools.browser.spellings import HARMFUL
-from tests.tools.browser.test_addresses import NOT_GLOBAL_4, NOT_GLOBAL_6
 from tests.tools.browser.test_fetch import HOSTILE, fetched
 from tests.tools.browser.web import PUBLIC, Web, moved, said, web
 

@@ -310,7 +310,7 @@ ROWS: dict[str, Row] = {
         "browser-spellings",
         _GUARD + "no_spelling_of_a_private_address_is_dialled",
         _GUARD + "no_redirect_leads_to_one",
-        "tools/browser/test_addresses.py::test_a_special_address_in_any_wrapping_is_not_public",
+        "sites/test_addresses.py::test_a_special_address_in_any_wrapping_is_not_public",
     ),
     "F15": _row(
         "a name that is rebound",

@@ -219,6 +219,21 @@ FAULTS = {
         SET + "permissions: {hosts: ['${{ steps.a.output }}']}\n",
         '4:23: "steps" can\'t be used here; allowed: inputs, vars, env',
     ),
+    "a host that is a URL": (
+        SET + "permissions:\n  hosts:\n    - example.org\n    - https://x.org/\n",
+        '7:7: "https://x.org/" is no host to grant: it is a host and a port, without scheme and path; '
+        "write example.org, *.example.org, example.org:8443 or an address with its port, 127.0.0.1:8080",
+    ),
+    "a private host without its port": (
+        SET + "permissions: {hosts: [10.0.0.1]}\n",
+        '4:23: "10.0.0.1" is no host to grant: 10.0.0.1 is a private network and is granted with its port only; '
+        "write example.org, *.example.org, example.org:8443 or an address with its port, 127.0.0.1:8080",
+    ),
+    "this machine by its name": (
+        PROMPT + "      permissions: {hosts: ['localhost:8080']}\n",
+        '6:29: "localhost:8080" is no host to grant: a name never stands for this machine; '
+        "name the address and grant it with its port, as 127.0.0.1:8080",
+    ),
     "a prompt's tool that is none": (
         PROMPT + "      tools: [read_fil]\n",
         '6:15: "read_fil" is not a tool; did you mean "read_file"?',

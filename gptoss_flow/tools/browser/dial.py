@@ -16,8 +16,9 @@ from typing import Any
 
 import httpcore
 
-from gptoss_flow.tools.browser.addresses import Address, unmapped, why_not_public
-from gptoss_flow.tools.browser.hosts import KEY, Where
+from gptoss_flow.sites.addresses import Address, unmapped, why_not_public
+from gptoss_flow.sites.rules import KEY
+from gptoss_flow.tools.browser.hosts import Where
 from gptoss_flow.tools.browser.urls import Url, refused
 from gptoss_flow.tools.workspace import refusal
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpcore
 
 from gptoss_flow.ports import Grants, ToolContext
+from gptoss_flow.sites.addresses import Address
 from gptoss_flow.tools import TOOLS
-from gptoss_flow.tools.browser.addresses import Address
 from gptoss_flow.tools.browser.dial import Network
 
 PUBLIC = "93.184.216.34"

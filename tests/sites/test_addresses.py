@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_flow.tools.browser.addresses import unmapped, why_not_public
+from gptoss_flow.sites.addresses import unmapped, why_not_public
 
 NOT_GLOBAL_4 = """
 0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24
