@@ -12,7 +12,8 @@ from gptoss_flow.ports import Generation, Message, Model, PromptRequest, Rendere
 from gptoss_flow.steps.base import Feedback, Result, StepContext, StepKeys
 from gptoss_flow.steps.loop import Loop
 from gptoss_flow.steps.prompt_body import PromptBody
-from gptoss_flow.steps.turns import Bounds, specs
+from gptoss_flow.steps.specs import specs
+from gptoss_flow.steps.turns import Bounds
 from gptoss_flow.structured import parse_answer
 
 

@@ -11,7 +11,7 @@ from gptoss_flow.arguments import check_arguments
 from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text
-from gptoss_flow.ports import Generation, Tool, ToolCall, ToolSpec
+from gptoss_flow.ports import Generation, Tool, ToolCall
 from gptoss_flow.words import suggest
 
 MAX_RESULT_CHARS = 32_000
@@ -155,12 +155,4 @@ def _capped(text: str) -> str:
         return text
     return (
         f"{text[:MAX_RESULT_CHARS]}\n[cut: these are the first {MAX_RESULT_CHARS:,} of {len(text):,} characters]"
-    )
-
-
-def specs(tools: Mapping[str, Tool]) -> tuple[ToolSpec, ...]:
-    """What a model is told of tools."""
-    return tuple(
-        ToolSpec(name=name, description=tool.description, parameters=tool.parameters)
-        for name, tool in tools.items()
     )
