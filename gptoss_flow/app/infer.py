@@ -13,6 +13,7 @@ from gptoss_flow.app.bind import Given
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.profiles import find_server_profile
 from gptoss_flow.app.run import Finished, run_flow_sync
+from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.events import Json
 from gptoss_flow.lang.dump import to_yaml
 from gptoss_flow.lang.profile_places import SUFFIXES
@@ -65,7 +66,10 @@ def infer(
     with tempfile.TemporaryDirectory(prefix="gptoss-flow-") as name:
         path = Path(name, f"{STEP}.yaml")
         path.write_text(to_yaml(flow_of(question, cwd)), encoding="utf-8")
-        plan = check_flow(path, cwd, offline=offline)
+        try:
+            plan = check_flow(path, cwd, offline=offline)
+        except Invalid as error:
+            raise Invalid(*(Problem(None, each.message, each.hint) for each in error.problems)) from None
         scratch = Path(name) if keep_in is None else None
         finished = run_flow_sync(
             plan,

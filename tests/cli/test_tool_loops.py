@@ -1,0 +1,387 @@
+"""Runs in which a model calls tools: replayed without one, resumed without repeating, free of secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gptoss_flow.errors import StepError
+from gptoss_flow.events import Event, GenerationFinished, Json, ToolFinished, ToolStarted
+from gptoss_flow.ports import ToolContext
+from gptoss_flow.tools import TOOLS
+from tests.cli.taken_up import Runs, ended, outputs
+from tests.faults.effect import APPEND, FILE
+from tests.steps.made_tools import MadeTool
+from tests.ui.report.made import HOSTILE
+
+FLOWS = Path(__file__).parents[2] / "flows"
+SECRET = "correct-horse-battery"
+FLOW = """\
+version: 1
+steps:
+  ask:
+    prompt:
+      user: What do the notes say?
+      tools: [read_file, list_files]
+      permissions: {deny: [{read_file: {path: "secret*"}}], ask: [list_files]}
+  more: {prompt: {continue: ask, user: And now?}}
+outputs:
+  said: "${{ steps.more.output }}"
+  calls: "${{ steps.ask.tool_calls }}"
+"""
+REPLIES = """\
+replies:
+  - step: ask
+    turn: 1
+    tool_calls:
+      - {tool: read_file, arguments: {path: b.md}}
+      - {tool: read_file, arguments: {path: a.md}}
+      - {tool: read_file, arguments: {path: secret.md}}
+      - {tool: nothing}
+      - {tool: list_files, arguments: {}}
+  - {step: ask, turn: 2, tool_calls: [{tool: read_file, arguments: {path: none.md}}]}
+  - {step: ask, text: Two things.}
+  - {step: more, text: Still two.}
+"""
+
+
+@pytest.fixture
+def loop(runs: Runs) -> Runs:
+    runs.write("flow.yaml", FLOW)
+    runs.write("replies.yaml", REPLIES)
+    runs.write("a.md", "one\n")
+    runs.write("b.md", "two\n")
+    return runs
+
+
+def made(runs: Runs) -> list[ToolStarted]:
+    return [event for event in runs.events() if isinstance(event, ToolStarted)]
+
+
+# --- replay ----------------------------------------------------------------------------------------------------
+
+
+def test_a_tool_loop_replays_with_no_model_and_no_files(loop: Runs) -> None:
+    done = loop.run()
+    assert done.code == 0, done.err
+    permissions = [event.permission for event in made(loop)]
+    assert sorted(permissions) == sorted(["granted"] * 3 + ["denied", "refused", "unasked"])
+    loop.write("replies.yaml", "default: nobody asks\n")
+    for name in ("a.md", "b.md"):
+        (loop.folder / name).unlink()
+    again = loop.do("replay", "--json")
+    assert (again.code, again.err) == (0, "")
+    assert json.loads(again.out)["outputs"] == outputs(done)
+    assert "4 requests and 3 tool calls, all as recorded" in loop.do("replay").out
+
+
+def test_calls_of_one_turn_are_found_by_their_ids_in_whatever_order_they_began(loop: Runs) -> None:
+    loop.run()
+    journal = loop.newest / "events.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    calls = [n for n, line in enumerate(lines) if b'"type":"tool_started"' in line and b'"granted"' in line]
+    lines[calls[0]], lines[calls[1]] = lines[calls[1]], lines[calls[0]]
+    journal.write_bytes(b"".join(lines))
+    assert loop.do("replay").code == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            "tools: [read_file, list_files]",
+            "tools: [list_files, read_file]",
+            "its tools are list_files, read_file",
+        ),
+        (
+            "tools: [read_file, list_files]",
+            "tools: [read_file]",
+            "its tools are read_file, and were read_file, list",
+        ),
+        ('"secret*"', '"secre"', "step ask: the record has no further call of read_file by it"),
+        ('"secret*"', '"*.md"', "step ask: message 3 is not as it was"),
+        (", ask: [list_files]", "", "step ask: the record has no further call of list_files by it"),
+        (
+            "ask: [list_files]",
+            "ask: [list_files, read_file]",
+            "a person is to decide on read_file, and was not then",
+        ),
+        ("      permissions", "      tool_choice: required\n      permissions", "tool_choice is required"),
+        ("      permissions", "      max_turns: 2\n      permissions", "the run failed, and succeeded when"),
+    ],
+)
+def test_a_loop_that_is_not_as_it_was_is_named(loop: Runs, before: str, after: str, said: str) -> None:
+    loop.run()
+    loop.change("flow.yaml", before, after)
+    done = loop.do("replay")
+    assert (done.code, done.out) == (6, "")
+    assert said in done.err
+
+
+def test_a_bound_that_ended_a_loop_ends_it_again(loop: Runs) -> None:
+    loop.change("flow.yaml", "      permissions", "      max_turns: 2\n      permissions")
+    assert loop.run().code == 1
+    assert loop.do("replay").code == 0
+    loop.change("flow.yaml", "max_turns: 2", "max_turns: 3")
+    assert loop.do("replay").code == 6
+
+
+def test_verify_asks_the_model_again_and_runs_no_tool(loop: Runs) -> None:
+    loop.run()
+    (loop.folder / "a.md").unlink()
+    assert loop.do("replay", "--verify", "-q").code == 0
+
+
+def test_lenient_goes_on_with_a_live_model_where_the_record_ends(loop: Runs) -> None:
+    loop.run()
+    loop.change("flow.yaml", "And now?", "And then?")
+    loop.write("replies.yaml", "default: asked\n")
+    done = loop.do("replay", "--lenient", "-q", "--json")
+    assert (done.code, json.loads(done.out)["outputs"]["said"]) == (0, "asked")
+
+
+def test_feedback_in_the_same_conversation_replays(runs: Runs) -> None:
+    runs.write(
+        "flow.yaml",
+        "version: 1\nsteps:\n  a:\n    retry: {attempts: 3, backoff: 1ms, on: [schema], feedback: true}\n"
+        "    prompt: {user: How many?, tools: [list_files], schema: {type: integer}}\n",
+    )
+    runs.write(
+        "replies.yaml",
+        "replies:\n  - {turn: 1, times: 1, tool_calls: [{tool: list_files}]}\n  - {text: two, times: 1}\n"
+        "  - {contains: was not accepted, text: '2'}\n",
+    )
+    assert outputs(runs.run()) == {"a": 2}
+    runs.write("replies.yaml", "default: nobody asks\n")
+    done = runs.do("replay")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_the_example_runs_and_replays(runs: Runs) -> None:
+    runs.write("README.md", "A project.\n")
+    runs.write(
+        "replies.yaml",
+        "replies:\n  - {turn: 1, tool_calls: [{tool: list_files}, {tool: read_file, arguments: {path: a.env}}]}\n"
+        "  - {turn: 2, tool_calls: [{tool: read_file, arguments: {path: README.md}}]}\n"
+        "  - {text: It is a project.}\n",
+    )
+    done = runs.run(flow=str(FLOWS / "agent-tools.yaml"))
+    assert (done.code, outputs(done)) == (0, {"answer": "It is a project."})
+    assert {(event.tool, event.permission) for event in made(runs)} == {
+        ("list_files", "granted"),
+        ("read_file", "denied"),
+        ("read_file", "granted"),
+    }
+    assert runs.do("replay").code == 0
+
+
+# --- resume: what is done once ---------------------------------------------------------------------------------
+
+ONCE = """\
+version: 1
+steps:
+  ask: {prompt: {user: Write x., tools: [append]}, retry: {attempts: 1}}
+  after: {set: {got: "${{ steps.ask.output | default('nothing', true) }}"}}
+"""
+WRITES = """\
+replies:
+  - {turn: 1, tool_calls: [{tool: append, arguments: {line: x}}]}
+  - {text: Written.}
+"""
+
+
+@pytest.fixture
+def once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    monkeypatch.setitem(TOOLS, APPEND.name, APPEND)
+    runs.write("flow.yaml", ONCE)
+    runs.write("replies.yaml", WRITES)
+    return runs
+
+
+def effects(runs: Runs) -> int:
+    path = runs.folder / FILE
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def is_a(kind: type[Event], number: int = 1) -> Any:
+    """The so-manieth event of this kind."""
+    left = [number]
+
+    def found(event: Event) -> bool:
+        left[0] -= isinstance(event, kind)
+        return isinstance(event, kind) and left[0] == 0
+
+    return found
+
+
+@pytest.mark.parametrize("last", [ToolStarted, ToolFinished])
+def test_a_resumed_run_never_silently_repeats_what_its_model_did_once(once: Runs, last: type[Event]) -> None:
+    assert once.run().code == 0
+    once.cut(is_a(last))
+    done = once.do("resume", "-q")
+    assert done.code == 2
+    assert "step ask was interrupted, and its model had called append, which is to be done once" in done.err
+    assert effects(once) == 1
+    assert once.do("resume", "-q", "--redo", "ask").code == 0
+    assert effects(once) == 2
+
+
+def test_what_the_user_says_has_happened_is_not_done_again(once: Runs) -> None:
+    once.run()
+    once.cut(is_a(ToolFinished))
+    assert once.do("resume", "-q", "--assume-done", "ask").code == 0
+    assert effects(once) == 1
+
+
+def test_before_the_call_nothing_has_happened(once: Runs) -> None:
+    once.run()
+    (once.folder / FILE).unlink()
+    once.cut(is_a(GenerationFinished))
+    assert once.do("resume", "-q").code == 0
+    assert effects(once) == 1
+
+
+def test_a_step_that_failed_after_such_a_call_asks_too(once: Runs) -> None:
+    once.change("replies.yaml", "{text: Written.}", "{error: {message: gone, retryable: false}}")
+    assert once.run().code == 1
+    once.write("replies.yaml", WRITES)
+    done = once.do("resume", "-q")
+    assert (done.code, effects(once)) == (2, 1)
+    assert "step ask failed, and its model had called append" in done.err
+
+
+def test_a_call_that_was_denied_has_not_happened(once: Runs) -> None:
+    once.change("flow.yaml", "tools: [append]", "tools: [append], permissions: {deny: [append]}")
+    once.run()
+    once.cut(is_a(ToolFinished))
+    assert once.do("resume", "-q").code == 0
+    assert effects(once) == 0
+
+
+def test_a_finished_step_of_that_kind_is_not_done_again_whatever_cache_says(once: Runs) -> None:
+    once.change("flow.yaml", "retry: {attempts: 1}", "cache: false")
+    once.run()
+    once.cut(ended("ask"))
+    assert once.do("resume", "-q").code == 0
+    assert effects(once) == 1
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------
+
+
+def test_a_model_never_sees_a_secret_and_no_record_has_one(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", SECRET)
+
+    async def leaks(arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        if arguments.get("n") == 2:
+            raise StepError("tool", f"refused with {SECRET}")
+        return {"token": SECRET}
+
+    monkeypatch.setitem(TOOLS, "leak", MadeTool("leak", leaks))
+    runs.write(
+        "flow.yaml",
+        "version: 1\nsecrets: [TOKEN]\nsteps:\n  a: {prompt: {user: Go., tools: [leak]}}\n"
+        "  b: {tool: leak, env: {T: '${{ secrets.TOKEN }}'}}\n",
+    )
+    calls = [{"tool": "leak", "arguments": {"n": n, "text": SECRET}} for n in (1, 2)]
+    runs.write(
+        "replies.yaml",
+        json.dumps(
+            {"replies": [{"turn": 1, "tool_calls": calls}, {"contains": SECRET, "text": "Seen!"}, {"text": "ok"}]}
+        ),
+    )
+    done = runs.run()
+    assert done.code == 0, done.err
+    assert SECRET not in done.out + done.err
+    for path in runs.newest.rglob("*"):
+        if path.is_file():
+            assert SECRET not in path.read_text(errors="replace"), path
+    assert {str(event.arguments.get("text")) for event in made(runs)} == {"[redacted:TOKEN]", "None"}
+    assert [event.text for event in runs.events() if isinstance(event, GenerationFinished)][-1] == "ok"
+    for form in ("html", "text", "md", "json"):
+        assert SECRET not in runs.do("report", "latest", "-f", form, "-o", "-").out
+
+
+# --- what tools and models say is shown, never obeyed -----------------------------------------------------------
+
+
+def test_hostile_results_and_calls_are_escaped_wherever_they_are_shown(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "\n".join(HOSTILE).encode("utf-8", "replace").decode()
+
+    async def says(arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        if arguments.get("n") == 1:
+            raise StepError("tool", said)
+        return said
+
+    monkeypatch.setitem(TOOLS, "say", MadeTool("say", says))
+    runs.write("flow.yaml", "version: 1\nsteps:\n  a: {prompt: {user: Go., tools: [say]}}\n")
+    text = "".join(c for c in said if "\0" < c < "\ud800")  # what a script can say
+    calls = [
+        {"tool": "say", "arguments": {"text": text}},
+        {"tool": "say", "arguments": {"n": 1, "text": text}},
+        {"tool": text, "arguments": {}},
+        {"tool": "say", "arguments": text},
+    ]
+    runs.write("replies.yaml", json.dumps({"replies": [{"turn": 1, "tool_calls": calls}, {"text": "ok"}]}))
+    done = runs.do("run", "flow.yaml", "--model", "scripted:replies.yaml")
+    assert done.code == 0, done.err
+    reports = [runs.do("report", "latest", "-f", form, "-o", "-").out for form in ("text", "html")]
+    rlog = (runs.newest / "run.rlog").read_text()
+    for shown in (done.err, runs.do("show", "latest", "a").out, rlog, *reports):
+        assert len(shown) > 500
+        assert not {c for c in shown if c < " " and c not in "\n\t"}
+        assert not set("\x7f\x9b\u202e\u2066\u200b\u2028") & set(shown)
+    assert "<script>alert" not in reports[1]
+    assert [line for line in rlog.splitlines() if line.startswith(("|", "-->"))] == []
+    assert {event.tool for event in made(runs)} == {"say", "unknown"}
+
+
+# --- infer -----------------------------------------------------------------------------------------------------
+
+
+def test_infer_lets_a_model_call_tools(loop: Runs) -> None:
+    loop.write(
+        "replies.yaml",
+        "replies:\n  - {turn: 1, tool_calls: [{tool: read_file, arguments: {path: a.md}}]}\n"
+        "  - {text: It says one.}\n",
+    )
+    model = ("--model", "scripted:replies.yaml")
+    done = loop.do("infer", *model, "--tools", "read_file, list_files", "--record", "Read a.md")
+    assert (done.code, done.out) == (0, "It says one.\n")
+    assert 'calls read_file {"path": "a.md"}' in done.err
+    assert [event.tokens != [] for event in loop.events() if isinstance(event, GenerationFinished)] == [True] * 2
+    said = json.loads(loop.do("infer", *model, "--tools", "read_file", "--json", "Read a.md").out)
+    assert [(call["tool"], call["result"]) for call in said["tool_calls"]] == [("read_file", "one\n")]
+    done = loop.do("infer", *model, "--tools", "read_file", "--max-turns", "1", "Read a.md")
+    assert (done.code, "max_turns: the model may take 1 and wants read_file in another" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--tools", "read_fil"], '"read_fil" is not a tool; did you mean "read_file"?'),
+        (["--tools", "read_file", "--raw"], "there is no place for --tools"),
+        (["--schema", "none.json"], 'there is no file "'),
+    ],
+)
+def test_infer_says_what_is_wrong_with_its_tools(loop: Runs, args: list[str], said: str) -> None:
+    done = loop.do("infer", "--model", "scripted:replies.yaml", *args, "Hi")
+    assert (done.code, said in done.err) == (2, True), done.err
+    assert "infer.yaml" not in done.err
+
+
+def test_infer_gives_an_answer_by_a_schema(loop: Runs) -> None:
+    loop.write("number.json", '{"type": "object", "required": ["n"]}')
+    loop.write("replies.yaml", "default: '{\"n\": 3}'\n")
+    model = ("--model", "scripted:replies.yaml")
+    done = loop.do("infer", *model, "--schema", "number.json", "How many?")
+    assert (done.code, json.loads(done.out)) == (0, {"n": 3})
+    loop.write("replies.yaml", "default: three\n")
+    done = loop.do("infer", *model, "--schema", "number.json", "How many?")
+    assert (done.code, "the answer is not JSON at line 1, column 1" in done.err) == (1, True)
