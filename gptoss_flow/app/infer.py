@@ -68,8 +68,8 @@ def infer(
         path.write_text(to_yaml(flow_of(question, cwd)), encoding="utf-8")
         try:
             plan = check_flow(path, cwd, offline=offline)
-        except Invalid as error:
-            raise Invalid(*(Problem(None, each.message, each.hint) for each in error.problems)) from None
+        except Invalid as wrong:
+            raise Invalid(*(Problem(None, each.message, each.hint) for each in wrong.problems)) from None
         scratch = Path(name) if keep_in is None else None
         finished = run_flow_sync(
             plan,
