@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,8 +114,7 @@ def lock_flow(
         loaded = _loaded(flow, cwd, sources_of_flow(flow, fetch, locked=True))
         require_lock(loaded, cwd)
     lock = _read(path)
-    flows = dict(lock.file.flows) if lock else {}
-    before = flows.get(flow.name)
+    before = lock.file.flows.get(flow.name) if lock else None
     if check:
         assert before is not None
         return Locked(flow=flow, lock_path=path, before=before, after=before)
@@ -122,7 +123,9 @@ def lock_flow(
     loaded = _loaded(flow, cwd, sources)
     after = _with_tools(_locked(loaded, cwd, None if upgrade else before), loaded, list_tools)
     if before != after:
-        _write(path, write_lock({**flows, flow.name: after}))
+        with _alone_in(path.parent):  # another flow of the folder may have been locked meanwhile
+            lock = _read(path)
+            _write(path, write_lock({**(lock.file.flows if lock else {}), flow.name: after}))
     return Locked(flow=flow, lock_path=path, before=before, after=after)
 
 
@@ -362,6 +365,18 @@ def _read(path: Path) -> Lock | None:
         return None
     except OSError as error:
         raise Invalid(f"cannot read {path}: {error.strerror}") from None
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keeps others who say so out of a folder meanwhile, where its file system can; leaves nothing in it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, text: str) -> None:

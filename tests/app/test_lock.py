@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gptoss_flow.app import lock as module
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.fetch import SourceFetcher
 from gptoss_flow.app.lock import Locked, differences, lock_flow
 from gptoss_flow.app.tool_servers import list_tools
 from gptoss_flow.errors import Invalid
+from gptoss_flow.lang.load import LoadedFlow
+from gptoss_flow.lang.lock import read_lock
 from tests.app.repositories import Repository
 from tests.conftest import need
 from tests.server.web import Web, serving
@@ -225,3 +231,23 @@ def test_a_model_of_the_hub_is_pinned_once_it_is_here(tmp_path: Path) -> None:
     assert not lock(flow).is_changed  # what this machine has not is as the lock says
     link.symlink_to(repo / "blobs" / ("cd" * 32))
     assert "server main has another model than the lock says" in refusal(flow)
+
+
+def test_flows_that_are_locked_at_once_are_all_in_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    flows = [write("demo", name) for name in "abcdef"]
+    lock(flows[0])
+    read, all_have_read = module._loaded, threading.Barrier(len(flows))
+
+    def loaded(*args: Any) -> LoadedFlow:
+        all_have_read.wait(20)
+        return read(*args)
+
+    monkeypatch.setattr(module, "_loaded", loaded)
+    with ThreadPoolExecutor(len(flows)) as pool:
+        list(pool.map(lambda flow: lock(flow, upgrade=True), flows))
+    assert [*read_lock(Path("flows/flow.lock").read_bytes(), "").file.flows] == [
+        f"{name}.yaml" for name in "abcdef"
+    ]
+    assert sorted(path.name for path in Path("flows").iterdir()) == sorted(
+        ["flow.lock", *(flow.name for flow in flows)]
+    )
