@@ -14,7 +14,7 @@ from gptoss_flow.app.bind import SCRIPTED, BoundFlow
 from gptoss_flow.app.known import Finished, finished_units
 from gptoss_flow.app.profiles import choose_model_file
 from gptoss_flow.app.tools import FlowTools
-from gptoss_flow.errors import Unavailable
+from gptoss_flow.errors import FlowError, Problem, Unavailable
 from gptoss_flow.events import Outcome, StepFinished
 from gptoss_flow.plan.plan import Node, Plan
 from gptoss_flow.ports import Model, ToolContext
@@ -95,7 +95,7 @@ class _NoModels:
         return self._identities[server]
 
     async def get(self, server: str) -> Model:
-        raise Unavailable("nothing is asked of a model here")
+        raise Unavailable("it takes a server to tell")
 
     async def release(self, server: str) -> None:
         pass
@@ -106,6 +106,9 @@ class _NoModels:
 
 async def explain(bound: BoundFlow, recorded: RunState, run_id: str) -> list[Explained]:
     """Each unit that a run of this flow would come to, in the order of the plan. Nothing is started or fetched."""
+    for name, values in bound.plan.late_vars:
+        said = f"vars.{name} is made with truncate_tokens, which takes a server"
+        raise FlowError(Problem(bound.plan.place(values.path), said, "run the flow"))
     started = recorded.started
     script = started.given.get("model") if started else None
     known = _Explaining(finished_units(recorded, run_id), recorded)
@@ -135,7 +138,12 @@ async def explain(bound: BoundFlow, recorded: RunState, run_id: str) -> list[Exp
         for event in log.of(StepFinished)
         if event.outcome == "skipped" and event.reason not in (WOULD_RUN, "dependency") and event.items is None
     }
-    return _with_dependents(bound.plan, skipped | known.found)
+    open_ = {
+        event.step: Explained(event.step, "run", str(event.error["message"]))
+        for event in log.of(StepFinished)
+        if event.error is not None and event.items is None and event.step not in known.found
+    }
+    return _with_dependents(bound.plan, skipped | open_ | known.found)
 
 
 async def _nothing() -> None:

@@ -84,8 +84,11 @@ class _Compiler(Reader):
         self._check_inputs()
         self._check_keys()
         variables = tuple(self._vars())
+        late = self._late(variables)
         servers = {name: self._server(name, given) for name, given in self.servers.items()}
         tool_servers = dict(self._tool_servers())
+        for early in (*(server.profile for server in servers.values()), *tool_servers.values()):
+            self._before_servers(early, late)
         self._learn_outputs()
         drafts = {draft.id: draft for part in STEPS for draft in self._drafts(part)}
         edges = {step_id: list(draft.edges()) for step_id, draft in drafts.items()}
@@ -97,6 +100,7 @@ class _Compiler(Reader):
             self.problems += cycles
         outputs = self._outputs()
         allowed = permissions(self, self.data.get("permissions"), ("permissions",), self.tools)
+        tokenizer = self._tokenizer(late, outputs)
         if self.problems:
             return None
         flow = self.loaded.flow
@@ -112,7 +116,9 @@ class _Compiler(Reader):
             loaded=self.loaded,
             nodes=nodes,
             servers=servers,
-            vars=variables,
+            vars=tuple((name, values) for name, values in variables if name not in late),
+            late_vars=tuple((name, values) for name, values in variables if name in late),
+            tokenizer=tokenizer,
             outputs=outputs,
             last_step=list(flow.steps)[-1],
             limits=Limits(limits.tokens, limits.time, limits.concurrency, limits.tool_calls, limits.fail_fast),
@@ -164,8 +170,35 @@ class _Compiler(Reader):
         given = self.data.get("vars")
         before: list[str] = []
         for name, value in given.items() if isinstance(given, dict) else ():
-            yield name, self.values(value, ("vars", name), self.names.for_vars(before))
+            yield name, self.values(value, ("vars", name), self.names.for_vars(before), tokens=True)
             before.append(name)
+
+    def _late(self, variables: Sequence[tuple[str, Values]]) -> list[str]:
+        """The vars that cut texts to a number of tokens, and those that use such."""
+        late = list[str]()
+        for name, values in variables:
+            if values.compiled.uses_tokens or not _vars_in(values).isdisjoint(late):
+                late.append(name)
+        return late
+
+    def _before_servers(self, values: Values, late: Sequence[str]) -> None:
+        """What is needed for a server to run cannot wait for one."""
+        for where, reference in values.compiled.references:
+            if reference.root == "vars" and reference.path and reference.path[0] in late:
+                said = f'"{reference.name}" is cut by truncate_tokens, and no server runs yet'
+                self.problem(self.loaded.tag(where, reference.occurrence), said)
+
+    def _tokenizer(self, late: Sequence[str], outputs: Mapping[str, Values] | None) -> str | None:
+        """The flow's only server, where its own values need one."""
+        places: list[Path] = [("vars", name) for name in late]
+        places += [("outputs", name) for name, values in (outputs or {}).items() if values.compiled.uses_tokens]
+        if not places:
+            return None
+        if len(self.servers) > 1:
+            said = "truncate_tokens here needs a flow with one server"
+            hint = f"cut it in a step that names its server; allowed: {', '.join(self.servers)}"
+            self.problem(self.loaded.mark(places[0]), said, hint)
+        return next(iter(self.servers))
 
     def _server(self, name: str, given: Any) -> ServerRef:
         path: Path = ("servers", name)
@@ -218,7 +251,12 @@ class _Compiler(Reader):
         if not isinstance(given, dict) or not given:
             return None
         known = self.names.for_steps(final=False)
-        return {name: self.values(value, ("outputs", name), known) for name, value in given.items()}
+        return {name: self.values(value, ("outputs", name), known, tokens=True) for name, value in given.items()}
+
+
+def _vars_in(values: Values) -> set[str]:
+    """The names of the vars that are used."""
+    return {str(one.path[0]) for _, one in values.compiled.references if one.root == "vars" and one.path}
 
 
 def in_file_order(problems: Sequence[Problem], first: str) -> list[Problem]:

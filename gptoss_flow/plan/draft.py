@@ -126,11 +126,13 @@ class Draft:
         )
         self.cache_key = self._cache_key(item)
         self.fallback = self._fallback(item)
+        if self.body.server is None and self._uses_tokens():
+            self.body.server = self.server_of(self.body, cuts=True)
 
     # --- parts --------------------------------------------------------------------------------------------------
 
     def _compiled(self, data: Any, key: Path, known: Known) -> Values:
-        values = self.reader.values(data, (*self.path, *key), known, self.id)
+        values = self.reader.values(data, (*self.path, *key), known, self.id, tokens=True)
         if values.compiled.templates:
             self.templated.append(values)
         return values
@@ -266,10 +268,16 @@ class Draft:
                 self.reader.problem(mark, said, f'write it beside "on_error" of step "{self.id}"')
         return body
 
-    def server_of(self, body: Body) -> str | None:
-        """The server whose slots the step uses, or whose tokenizer its expressions need."""
+    def _uses_tokens(self) -> bool:
+        """Whether an expression beside the body cuts texts."""
+        return any(values.compiled.uses_tokens for values in self.templated) or any(
+            condition.template is not None and condition.template.uses_tokens for _, condition in self.asked
+        )
+
+    def server_of(self, body: Body, *, cuts: bool = False) -> str | None:
+        """The server whose slots the step uses, or whose tokenizer its expressions need (`cuts`: those beside)."""
         kind, reader, servers = body.kind, self.reader, self.servers
-        if kind is None or not (kind.runs_on == "server" or body.values.compiled.uses_tokens):
+        if kind is None or not (kind.runs_on == "server" or cuts or body.values.compiled.uses_tokens):
             return None
         given = body.data.get(kind.kind)
         named = given.get("server") if isinstance(given, dict) else None

@@ -154,10 +154,15 @@ class Plan:
     servers: Mapping[str, ServerRef]
     """Only those that some step uses."""
     vars: tuple[tuple[str, Values], ...]
+    """In their order; without those that can only be computed once a server can cut texts, and what uses them."""
     outputs: Mapping[str, Values] | None
     """None: the output of the last step in file order is printed."""
     last_step: str
     """Of `steps`, not of `finally`."""
+    late_vars: tuple[tuple[str, Values], ...] = ()
+    """The others."""
+    tokenizer: str | None = None
+    """The server that cuts the texts of late vars and of outputs; None where none are to be cut."""
     limits: Limits = Limits()
     secrets: tuple[str, ...] = ()
     """Environment variables that are secrets: `secrets.NAME` in a tool's arguments."""

@@ -77,7 +77,7 @@ class Reader:
             for reference in template.references:
                 self.check(where, reference, known, inside, granted)
         if compiled.templates and not tokens and compiled.uses_tokens:
-            self.problem(self.loaded.mark(path), "truncate_tokens can only be used in the body of a step")
+            self.problem(self.loaded.mark(path), "truncate_tokens cannot be used here: no server runs yet")
         return Values(path, compiled)
 
     def condition(self, text: Any, path: Path, known: Known, inside: str) -> Condition:
@@ -92,8 +92,6 @@ class Reader:
             return Condition(str(text), mark, None)
         for reference in template.references:
             self.check(path, reference, known, inside)
-        if template.uses_tokens:
-            self.problem(mark, "truncate_tokens can only be used in the body of a step")
         return Condition(str(text), mark, template)
 
     def check(

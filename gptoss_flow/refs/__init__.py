@@ -14,7 +14,7 @@ from gptoss_flow.refs.expressions import GLOBALS, Reference
 from gptoss_flow.refs.filters import FILTERS, TEST_NAMES
 from gptoss_flow.refs.frame import Allowance
 from gptoss_flow.refs.syntax import RESERVED
-from gptoss_flow.refs.template import Compiled, Template, compile_value, parse, parse_expression
+from gptoss_flow.refs.template import Compiled, Cuts, Template, compile_value, parse, parse_expression
 from gptoss_flow.refs.values import to_text
 
 TESTS = TEST_NAMES
@@ -22,6 +22,7 @@ TESTS = TEST_NAMES
 __all__ = [
     "Allowance",
     "Compiled",
+    "Cuts",
     "EvaluationError",
     "FILTERS",
     "GLOBALS",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from gptoss_flow.errors import Invalid, Mark, StepError, Unavailable
-from gptoss_flow.events import Event, Json, TextCut, Warned
+from gptoss_flow.errors import Mark, StepError
+from gptoss_flow.events import Event, Json, Warned
 from gptoss_flow.fields import RENDERED
 from gptoss_flow.lang.document import Path
 from gptoss_flow.permissions import NONE, Permissions, granted, merged
@@ -31,10 +30,12 @@ from gptoss_flow.ports import (
     ToolContext,
     nobody,
 )
-from gptoss_flow.refs import Allowance, EvaluationError, NeedsTokens
+from gptoss_flow.refs import Allowance, Cuts, EvaluationError
+from gptoss_flow.run.cutting import Cutter
 from gptoss_flow.steps.base import Feedback, Verdict
 from gptoss_flow.trials import Bench, NoBench
 
+T = TypeVar("T")
 Scope = Mapping[str, Any]
 
 Enter = Callable[[Node, str, Mapping[str, Json]], Awaitable[Json]]
@@ -72,6 +73,10 @@ class World:
     """What was warned of once."""
     bench: Bench = field(default_factory=NoBench)
 
+    @property
+    def cutter(self) -> Cutter:
+        return Cutter(self.models, self.emit)
+
 
 def failed_expression(plan: Plan, error: EvaluationError, path: Path) -> StepError:
     """An expression's failure as a step's, with its place in the file."""
@@ -83,7 +88,7 @@ def render(
     plan: Plan,
     values: Values,
     scope: Scope,
-    cuts: Mapping[tuple[str, int], str] | None = None,
+    cuts: Cuts | None = None,
     allowance: Allowance | None = None,
 ) -> Any:
     """The values with every expression evaluated. Raises `StepError` at the place of the one that failed."""
@@ -93,12 +98,12 @@ def render(
         raise failed_expression(plan, error, error.path) from None
 
 
-def judge(plan: Plan, condition: Condition, scope: Scope) -> Verdict:
-    """Whether a condition holds, with the values that it names."""
+def judge(plan: Plan, condition: Condition, scope: Scope, cuts: Cuts | None = None) -> Verdict:
+    """Whether a condition holds, with the values that it names. Raises `StepError`, `NeedsTokens`."""
     if condition.template is None:
         return Verdict(condition.text, condition.mark, condition.constant, ())
     try:
-        held = bool(condition.template.render(scope))
+        held = bool(condition.template.render(scope, cuts))
     except EvaluationError as error:
         said = f"{error.message}; {error.hint}" if error.hint else error.message
         raise StepError("expression", said, mark=condition.mark, retryable=False) from None
@@ -192,31 +197,10 @@ class Context:
         await self._kept.aclose()
 
     async def body(self) -> Mapping[str, Any]:
-        cuts: dict[tuple[str, int], str] = {}
-        while True:
-            try:
-                return render(self._world.plan, self._node.body, self._scope, cuts)  # type: ignore[no-any-return]
-            except NeedsTokens as needs:
-                # Rendering is pure and synchronous; what it wants cut is cut here, and it begins anew.
-                model = await self.model()
-                for text, tokens in needs.cuts:
-                    cut = cuts[text, tokens] = await model.truncate(text, tokens)
-                    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-                    self.emit(
-                        TextCut(
-                            step=self.step_id,
-                            server=self.server,
-                            text_sha256=digest,
-                            limit=tokens,
-                            chars=len(cut),
-                        )
-                    )
+        return await self._settled(lambda cuts: render(self._world.plan, self._node.body, self._scope, cuts))
 
     async def model(self) -> Model:
-        try:
-            return await self._world.models.get(self.server)
-        except (Unavailable, Invalid) as error:
-            raise StepError("server", str(error), retryable=False, exit_code=error.exit_code) from error
+        return await self._world.cutter.model(self.server)
 
     async def enter(self, inputs: Mapping[str, Json]) -> Json:
         return await self._world.enter(self._node, self.step_id, inputs)
@@ -237,13 +221,19 @@ class Context:
         except LookupError:
             return self._node.mark
 
-    def conditions(self) -> list[Verdict]:
-        return [judge(self._world.plan, condition, self._scope) for condition in self._node.conditions]
+    async def conditions(self) -> list[Verdict]:
+        return await self._judged(self._node.conditions, self._scope)
 
-    def expectations(self, output: Json) -> list[Verdict]:
+    async def expectations(self, output: Json) -> list[Verdict]:
         """The step's `expect`, over its output."""
-        scope = {**self._scope, "output": output}
-        return [judge(self._world.plan, condition, scope) for condition in self._node.expect]
+        return await self._judged(self._node.expect, {**self._scope, "output": output})
+
+    async def _judged(self, conditions: Sequence[Condition], scope: Scope) -> list[Verdict]:
+        plan = self._world.plan
+        return await self._settled(lambda cuts: [judge(plan, condition, scope, cuts) for condition in conditions])
+
+    async def _settled(self, evaluate: Callable[[Cuts], T]) -> T:
+        return await self._world.cutter.settled(self._node.server, self.step_id, evaluate)
 
     def emit(self, event: Event) -> None:
         self._world.emit(event)

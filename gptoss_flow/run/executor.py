@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import assert_never
+from typing import Any, TypeVar, assert_never
 
 from gptoss_flow.errors import ExitCode, FlowError, RecordError, StepError
 from gptoss_flow.events import (
@@ -34,8 +34,9 @@ from gptoss_flow.plan.decisions import (
     Unit,
 )
 from gptoss_flow.plan.frontier import Frontier
-from gptoss_flow.plan.plan import Node, Plan, unit_id
+from gptoss_flow.plan.plan import Condition, Node, Plan, unit_id
 from gptoss_flow.ports import Ask, Clock, Emit, Models, Tool, ToolContext, nobody
+from gptoss_flow.refs import Cuts, NeedsTokens
 from gptoss_flow.run.budget import Budget, Spent, refused
 from gptoss_flow.run.context import Scope, ToolsOf, World, error_value, judge
 from gptoss_flow.run.ends import RunResult, last_event, result_of, status_of
@@ -47,6 +48,8 @@ from gptoss_flow.run.servers import Servers
 from gptoss_flow.run.tasks import Running, Tasks, UnitTask
 from gptoss_flow.run.unit import run_unit
 from gptoss_flow.trials import Bench, NoBench
+
+T = TypeVar("T")
 
 CANCELLED = Outcome("cancelled", reason="cancelled")
 NOT_STARTED = Outcome("skipped", reason="cancelled")
@@ -118,6 +121,9 @@ class Executor:
         self._budget = Budget(plan.limits, spent or Spent())
         self._tasks = Tasks(lambda task: self._inbox.put_nowait(partial(self._settle, task)))
         self._keys: dict[Unit, Key] = {}
+        self._cuts: dict[Unit, Cuts] = {}
+        """What is cut for units that are considered again."""
+        self._cutting: dict[asyncio.Task[Cuts], Consider | Expand] = {}
         self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         """What the loop is to do next: only the loop changes what the run knows of itself."""
         self._todo: deque[Decision] = deque()
@@ -154,11 +160,15 @@ class Executor:
             await self._walk()
         except FlowError as error:
             self._fail(error.exit_code, str(error))
+        except StepError as error:  # of the flow's own values
+            self._fail(error.exit_code, f"{error.mark}: {error.message}" if error.mark else error.message)
         except Exception as error:
             self._found_bug(error)
         await self._end_tasks()
         try:
             self._abandon()
+            if self._root.failures.code not in ENDS_ALL:
+                await self._root.cut_outputs()
             await close()
             result = self._result()
             self._record(self._last_event(result))
@@ -175,17 +185,21 @@ class Executor:
             return
         if (left_s := self._budget.time_left_s) is not None:
             self._tasks.start_timer(self._run_out(left_s))
-        slots = await self._prepared()
-        if slots is None:
+        slots = await self._before_steps(self._prepare())
+        if slots is None or await self._before_steps(self._late_vars()) is None:
             return
         self._begun = True
         self._act(self._frontier.begin(slots, self._cores))
         while not self._frontier.done:
             (await self._inbox.get())()
 
-    async def _prepared(self) -> Mapping[str, int] | None:
-        """Find or fetch models before any step: the servers' slots; None where the run was ended meanwhile."""
-        task = asyncio.create_task(self._prepare())
+    async def _late_vars(self) -> bool:
+        await self._root.add_late_vars()
+        return True
+
+    async def _before_steps(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What is to be known before any step; None where the run was ended meanwhile."""
+        task = asyncio.create_task(work)
         task.add_done_callback(lambda _: self._inbox.put_nowait(lambda: None))
         while not task.done():
             (await self._inbox.get())()
@@ -230,8 +244,10 @@ class Executor:
         group = self._groups[unit.group]
         node, scope = group.plan.nodes[unit.node], group.scope_of(unit)
         try:
-            if node.step.when is False or (node.when is not None and not judge(group.plan, node.when, scope).held):
+            if node.step.when is False or not self._holds(group.plan, unit, node.when, scope):
                 return self._ended(unit, Outcome("skipped", reason="when"))
+        except NeedsTokens as needs:
+            return self._cut_first(Consider(unit), node, needs)
         except StepError as error:
             failed = Outcome("failed", error=error_value(error, 0, node.mark))
             return self._ended(unit, failed, error.exit_code)
@@ -268,14 +284,48 @@ class Executor:
         group, began = self._groups[unit.group], self._clock.monotonic()
         node = group.plan.nodes[unit.node]
         try:
-            items = items_of(group.plan, node, group.scope)
-            limit = max_parallel(group.plan, node, group.scope)
+            items = items_of(group.plan, node, group.scope, self._cuts.get(unit))
+            limit = max_parallel(group.plan, node, group.scope, self._cuts.get(unit))
+        except NeedsTokens as needs:
+            return self._cut_first(Expand(unit), node, needs)
         except StepError as error:
             return self._ended(unit, Outcome("failed", error=error_value(error, 0, node.mark)), error.exit_code)
+        self._cuts.pop(unit, None)
         items.began = began
         group.items[node.id] = items
         self._emit(StepStarted(step=unit.id, kind=node.step.kind, items=len(items)))
         return self._frontier.expanded(unit, len(items), limit)
+
+    def _holds(self, plan: Plan, unit: Unit, when: Condition | None, scope: Scope) -> bool:
+        held = when is None or judge(plan, when, scope, self._cuts.get(unit)).held
+        self._cuts.pop(unit, None)
+        return held
+
+    def _cut_first(self, decision: Consider | Expand, node: Node, needs: NeedsTokens) -> list[Decision]:
+        """A decision that needs texts cut is taken again once they are."""
+        unit = decision.unit
+        cutter = self._groups[unit.group].world.cutter
+        task = asyncio.create_task(cutter.cut(node.server, unit.id, needs))
+        self._cutting[task] = decision
+        task.add_done_callback(lambda _: self._inbox.put_nowait(partial(self._cut_done, task)))
+        return []
+
+    def _cut_done(self, task: asyncio.Task[Cuts]) -> None:
+        decision = self._cutting.pop(task, None)
+        if decision is None:
+            return
+        unit = decision.unit
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StepError):
+            node = self._groups[unit.group].plan.nodes[unit.node]
+            failed = Outcome("failed", error=error_value(error, 0, node.mark))
+            self._act(self._ended(unit, failed, error.exit_code))
+        elif error is not None:
+            raise error
+        else:
+            if not task.cancelled():
+                self._cuts[unit] = {**self._cuts.get(unit, {}), **task.result()}
+            self._act([decision])
 
     def _finalize(self, group: Group) -> list[Decision]:
         """All steps have ended: those that run last may see how."""
@@ -292,6 +342,7 @@ class Executor:
         """Run the flow inside a unit, in the unit's own task: the loop opens its group and says when it ends."""
         unit = self._tasks.current().unit
         group = inner_group(self._groups[unit.group], node, group_id, inputs, self._environ)
+        await group.add_late_vars()
         self._entered.add(group)
         self._inbox.put_nowait(partial(self._open, group, unit))
         try:
@@ -304,6 +355,7 @@ class Executor:
             raise
         finally:
             self._entered.discard(group)
+        await group.cut_outputs()
         return group.result()
 
     def _open(self, group: Group, unit: Unit) -> None:
@@ -391,6 +443,9 @@ class Executor:
         found = self._frontier.stop(group_id, finals=finals or not self._begun)
         self._servers.is_closing = self._servers.is_closing or group_id == ROOT
         self._tasks.cancel(lambda unit: self._frontier.is_stopped(unit.group))
+        for task, decision in self._cutting.items():
+            if self._frontier.is_stopped(decision.unit.group):
+                task.cancel()
         return found
 
     def _interrupted(self, *, again: bool) -> None:
@@ -416,6 +471,9 @@ class Executor:
             group.is_given_up = True
             group.ended.set()
         await self._tasks.end()
+        for task in self._cutting:
+            task.cancel()
+        await asyncio.gather(*self._cutting, return_exceptions=True)
         await self._servers.settled()
 
     def _abandon(self) -> None:
@@ -424,6 +482,8 @@ class Executor:
             return
         try:
             self._act(self._stop(finals=True))
+            while self._cutting:
+                self._act([self._cutting.popitem()[1]])
             for running in self._tasks.abandon():
                 self._act(self._ended(running.unit, CANCELLED, began=running.began))
         except RecordError:

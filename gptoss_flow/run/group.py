@@ -58,6 +58,8 @@ class Group:
         """Steps that do not run because they were not selected."""
         self.is_given_up = False
         """Whoever waited for its end waits no longer."""
+        self._cut: dict[str, Json | StepError] = {}
+        """Outputs that cut texts, or why they could not."""
 
     def scope_of(self, unit: Unit) -> Scope:
         """The names that a unit sees."""
@@ -119,12 +121,40 @@ class Group:
         faults = []
         for name, values in self.plan.outputs.items():
             try:
-                found[name] = render(self.plan, values, self.scope)
+                found[name] = self._output(name, values)
             except StepError as error:
                 found[name] = None
                 if not self._reads_left_out(values):
                     faults.append(error)
         return found, faults
+
+    def _output(self, name: str, values: Values) -> Json:
+        if not values.compiled.uses_tokens:
+            return render(self.plan, values, self.scope)
+        mark = self.plan.place(values.path)
+        value = self._cut.get(name, StepError("cancelled", "its text was not cut: the run was ended", mark=mark))
+        if isinstance(value, StepError):
+            raise value
+        return value
+
+    async def cut_outputs(self) -> None:
+        """Compute the outputs that cut texts, while there is a server to do it."""
+        for name, values in (self.plan.outputs or {}).items():
+            if values.compiled.uses_tokens:
+                try:
+                    self._cut[name] = await self._settled(values)
+                except StepError as error:
+                    self._cut[name] = error
+
+    async def add_late_vars(self) -> None:
+        """Raises `StepError`."""
+        for name, values in self.plan.late_vars:
+            self.scope["vars"] = {**self.scope["vars"], name: await self._settled(values)}
+
+    async def _settled(self, values: Values) -> Json:
+        return await self.world.cutter.settled(
+            self.plan.tokenizer, self.id, lambda cuts: render(self.plan, values, self.scope, cuts)
+        )
 
     def _reads_left_out(self, values: Values) -> bool:
         steps = (one.path[0] for _, one in values.compiled.references if one.root == "steps" and one.path)

@@ -13,6 +13,7 @@ from gptoss_flow.events import Json, Outcome
 from gptoss_flow.fields import RENDERED
 from gptoss_flow.plan.cells import cells
 from gptoss_flow.plan.plan import Matrix, Node, Plan
+from gptoss_flow.refs import Cuts
 from gptoss_flow.run.context import Scope, render
 from gptoss_flow.steps.base import CommonKeys
 
@@ -52,13 +53,13 @@ class Items:
         return {} if isinstance(self.keys, range) else {"key": self.keys[index]}
 
 
-def items_of(plan: Plan, node: Node, scope: Scope) -> Items:
-    """Evaluate a `foreach` or `matrix`. Raises `StepError`."""
+def items_of(plan: Plan, node: Node, scope: Scope, cuts: Cuts | None = None) -> Items:
+    """Evaluate a `foreach` or `matrix`. Raises `StepError`, `NeedsTokens`."""
     if node.matrix is not None:
-        found = _cells(plan, node.matrix, scope)
+        found = _cells(plan, node.matrix, scope, cuts)
         return Items("matrix", range(len(found)), found)
     assert node.foreach is not None
-    given = render(plan, node.foreach, scope)
+    given = render(plan, node.foreach, scope, cuts)
     if isinstance(given, dict):
         return Items(node.item_name, list(given), list(given.values()))
     if isinstance(given, list):
@@ -67,12 +68,12 @@ def items_of(plan: Plan, node: Node, scope: Scope) -> Items:
     raise StepError("expression", said, mark=plan.place(node.foreach.path), retryable=False)
 
 
-def max_parallel(plan: Plan, node: Node, scope: Scope) -> int | None:
-    """How many items the step says may run at once. Raises `StepError`."""
+def max_parallel(plan: Plan, node: Node, scope: Scope, cuts: Cuts | None = None) -> int | None:
+    """How many items the step says may run at once. Raises `StepError`, `NeedsTokens`."""
     if node.fan_out is None:
         return None
     try:
-        keys = CommonKeys.model_validate(render(plan, node.fan_out, scope), context=RENDERED)
+        keys = CommonKeys.model_validate(render(plan, node.fan_out, scope, cuts), context=RENDERED)
     except ValidationError as error:
         first = error.errors()[0]
         said = f"max_parallel: {first['input']!r} {first['msg'].removeprefix('Input ').removeprefix('Value ')}"
@@ -81,10 +82,10 @@ def max_parallel(plan: Plan, node: Node, scope: Scope) -> int | None:
     return None if keys.max_parallel is None else int(keys.max_parallel)
 
 
-def _cells(plan: Plan, matrix: Matrix, scope: Scope) -> list[dict[str, Any]]:
-    axes = render(plan, matrix.axes, scope)
-    include = render(plan, matrix.include, scope) if matrix.include else []
-    exclude = render(plan, matrix.exclude, scope) if matrix.exclude else []
+def _cells(plan: Plan, matrix: Matrix, scope: Scope, cuts: Cuts | None) -> list[dict[str, Any]]:
+    axes = render(plan, matrix.axes, scope, cuts)
+    include = render(plan, matrix.include, scope, cuts) if matrix.include else []
+    exclude = render(plan, matrix.exclude, scope, cuts) if matrix.exclude else []
     try:
         return cells(axes, include, exclude)
     except ValueError as error:

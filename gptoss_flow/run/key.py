@@ -15,7 +15,7 @@ from typing import Any
 from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
 from gptoss_flow.permissions import NONE, granted
-from gptoss_flow.plan.plan import Condition, Node
+from gptoss_flow.plan.plan import Condition, Node, Values
 from gptoss_flow.ports import Tool
 from gptoss_flow.refs import NeedsTokens
 from gptoss_flow.run.context import Scope, World, permissions_of, render
@@ -46,8 +46,8 @@ def unit_key(world: World, node: Node, scope: Scope) -> dict[str, str]:
         if node.cache_key is not None:
             # Another step may have the same key and mean something else by it.
             own = _hash([step, world.plan.name, node.id])
-            return {"step": own, "key": _hash(render(world.plan, node.cache_key, scope))}
-        body = dict(_body(world, node, scope))
+            return {"step": own, "key": _hash(_rendered(world, node.cache_key, scope))}
+        body = dict(_rendered(world, node.body, scope))
     except (StepError, ValueError, TypeError, RecursionError):
         return {}
     key = {"step": step}
@@ -104,11 +104,11 @@ def _plain_step(kind: str) -> str:
     return _hash([kind, [], [], None])
 
 
-def _body(world: World, node: Node, scope: Scope) -> Mapping[str, Any]:
+def _rendered(world: World, values: Values, scope: Scope) -> Any:
     cuts: dict[tuple[str, int], str] = {}
     while True:
         try:
-            return render(world.plan, node.body, scope, cuts)  # type: ignore[no-any-return]
+            return render(world.plan, values, scope, cuts)
         except NeedsTokens as needs:
             cuts |= {(text, count): f"{count} tokens of {_hash(text)}" for text, count in needs.cuts}
 

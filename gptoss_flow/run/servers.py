@@ -18,6 +18,8 @@ class Servers:
         self._models = models
         self._used = {node.id: servers_of(node) for node in plan.nodes.values() if node.id not in left_out}
         self._users = Counter(name for names in self._used.values() for name in names)
+        if plan.tokenizer is not None:
+            self._users[plan.tokenizer] += 1  # the flow itself, to its end
         self._releases: set[asyncio.Task[None]] = set()
         self.needed = [name for name in plan.servers if self._users[name]]
         """In the plan's order."""
@@ -47,4 +49,6 @@ def servers_of(node: Node) -> set[str]:
         if one is not None and one.inner is not None:
             for inner in one.inner.nodes.values():
                 found |= servers_of(inner)
+            if one.inner.tokenizer is not None:
+                found.add(one.inner.tokenizer)
     return found

@@ -12,20 +12,21 @@ from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.events import Outcome, RoundFinished, StepRetried
 from gptoss_flow.fields import RENDERED
 from gptoss_flow.plan.decisions import Unit
-from gptoss_flow.plan.plan import Node, Plan
+from gptoss_flow.plan.plan import Condition, Node, Plan
+from gptoss_flow.refs import Cuts
 from gptoss_flow.run.context import Context, Scope, World, error_value, judge, render
-from gptoss_flow.steps.base import CommonKeys, Feedback, Result, Retry, UnitKeys
+from gptoss_flow.steps.base import CommonKeys, Feedback, Result, Retry, UnitKeys, Verdict
 from gptoss_flow.steps.check import require
 
 ONCE = Retry(attempts=1)
 
 
-def unit_keys(plan: Plan, node: Node, scope: Scope) -> CommonKeys | UnitKeys:
-    """timeout, retry and repeat with their values. Raises `StepError`."""
+def unit_keys(plan: Plan, node: Node, scope: Scope, cuts: Cuts | None = None) -> CommonKeys | UnitKeys:
+    """timeout, retry and repeat with their values. Raises `StepError`, `NeedsTokens`."""
     if node.common.compiled.constant:
         return node.step
     try:
-        return UnitKeys.model_validate(render(plan, node.common, scope), context=RENDERED)
+        return UnitKeys.model_validate(render(plan, node.common, scope, cuts), context=RENDERED)
     except ValidationError as error:
         raise _wrong_value(error, plan, node) from None
 
@@ -40,7 +41,9 @@ async def run_unit(
     work = _Unit(world, node, unit, first_attempt)
     late: float | None = None
     try:
-        keys = unit_keys(world.plan, node, scope)
+        keys = await world.cutter.settled(
+            node.server, unit.id, lambda cuts: unit_keys(world.plan, node, scope, cuts)
+        )
         late = None if keys.timeout is None else float(keys.timeout)
         async with asyncio.timeout(late) as limit:
             result = await work.rounds(keys, scope)
@@ -77,7 +80,7 @@ class _Unit:
             }
             here = {**scope, "loop": loop}
             result = await self._tries(keys.retry or ONCE, here)
-            verdict = judge(self._world.plan, rule.until, {**here, "output": result.output})
+            verdict = await self._holds(rule.until, {**here, "output": result.output})
             if verdict.held:
                 return result
             if number < most:
@@ -88,6 +91,12 @@ class _Unit:
                 self._attempt += 1
                 await self._world.clock.sleep(delay_s)
         raise StepError("check", f"not so after {most} rounds: {verdict}", mark=verdict.mark)
+
+    async def _holds(self, condition: Condition, scope: Scope) -> Verdict:
+        world = self._world
+        return await world.cutter.settled(
+            self._node.server, self._unit.id, lambda cuts: judge(world.plan, condition, scope, cuts)
+        )
 
     async def _tries(self, retry: Retry, scope: Scope) -> Result:
         feedback: Feedback | None = None
@@ -123,7 +132,7 @@ class _Unit:
         finally:
             await context.aclose()
         if self._node.expect:
-            require(context.expectations(result.output), "expect")
+            require(await context.expectations(result.output), "expect")
         return result
 
     def failed(self, error: StepError) -> tuple[Outcome, ExitCode]:

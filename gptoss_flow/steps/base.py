@@ -250,7 +250,7 @@ class StepContext(Protocol):
     async def enter(self, inputs: Mapping[str, Json]) -> Json:
         """Run the flow inside the step with these inputs: its outputs. Raises `StepError`."""
 
-    def conditions(self) -> list[Verdict]:
+    async def conditions(self) -> list[Verdict]:
         """The kind's own expressions, evaluated."""
 
     def emit(self, event: Event) -> None: ...

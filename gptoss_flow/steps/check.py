@@ -23,7 +23,7 @@ class CheckStep(StepKeys):
     """Expressions; each false one is shown with its values."""
 
     async def run(self, context: StepContext) -> Result:
-        require(context.conditions(), "check")
+        require(await context.conditions(), "check")
         return Result(True)
 
 

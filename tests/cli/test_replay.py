@@ -116,6 +116,23 @@ def test_what_is_not_as_it_was_is_named(flow: Runs, before: str, after: str, ste
         assert re.match(rf"flow\.yaml:\d+:3: step {re.escape(step)}: .*\n +\|\n", done.err)
 
 
+def test_what_was_cut_beside_a_prompt_is_on_record(runs: Runs) -> None:
+    cut = "'one two three' | truncate_tokens"
+    runs.write("flow.yaml", f"version: 1\nvars: {{v: \"${{{{ {cut}(2) }}}}\"}}\n{STEPS.partition(chr(10))[2]}"
+        f"  a: {{when: \"${{{{ {cut}(1) == 'one' }}}}\", prompt: {{user: \"${{{{ vars.v }}}}\"}}}}\n"
+        f"outputs: {{o: \"${{{{ vars.v }}}} ${{{{ {cut}(1) }}}}\"}}\n")  # fmt: skip
+    assert outputs(runs.run()) == {"o": "one two one"}
+    assert runs.do("replay").code == 0
+    done = runs.do("plan", "--explain", "flow.yaml")
+    assert (done.code, "vars.v is made with truncate_tokens, which takes a server; run" in done.err) == (1, True)
+    runs.change("flow.yaml", "(1) == 'one'", "(3) == 'one'")
+    done = runs.do("replay")
+    assert (done.code, "a text that is to be cut to 3 tokens is not one that was cut then" in done.err) == (
+        6,
+        True,
+    )
+
+
 def test_a_flow_inside_counts_as_well(flow: Runs) -> None:
     flow.run()
     flow.change("inner.yaml", "What is", "what is")

@@ -16,6 +16,7 @@ from gptoss_flow.plan.compile import compile_flow
 from gptoss_flow.plan.plan import Plan
 from gptoss_flow.ports import Tool, ToolContext
 from gptoss_flow.run.clock import SystemClock
+from gptoss_flow.run.context import render
 from gptoss_flow.run.ends import RunResult
 from gptoss_flow.run.executor import Executor
 from gptoss_flow.run.journal import Journal
@@ -56,9 +57,12 @@ class Run:
         self.journal = Journal([self.log, self], clock)
         self.plan = compiled(text, files, tools)
         self.models = models or ScriptedModels(Script.model_validate(replies or {"default": "fine"}), clock)
+        scope: dict[str, Any] = {"inputs": {"n": 3}, "vars": {}, "env": {}, "run": {"id": "r"}}
+        for name, values in self.plan.vars:
+            scope["vars"] = {**scope["vars"], name: render(self.plan, values, scope)}
         self.executor = Executor(
             self.plan,
-            scope={"inputs": {"n": 3}, "vars": {}, "env": {}, "run": {"id": "r"}},
+            scope=scope,
             models=self.models,
             tools=TOOLS if tools is None else tools,
             tool_context=ToolContext(workspace=Path.cwd()),
