@@ -28,6 +28,8 @@ from gptoss_flow.record.journal_file import JournalDamage, read_journal
 from gptoss_flow.record.remove import is_run_folder
 from gptoss_flow.record.state import RunState
 from gptoss_flow.run.ends import RunResult
+from gptoss_flow.tools.ui_pane.panes import Panes
+from gptoss_flow.ui.panes import Screen, left_by
 from gptoss_flow.ui.paths import short_path
 from gptoss_flow.words import suggest
 
@@ -47,6 +49,8 @@ class Interrupted:
     damage: JournalDamage
     resumed: int
     """How often it was resumed before."""
+    panes: Panes
+    """As the steps that ended well left them: those that run again make theirs anew."""
 
 
 def take_up(path: Path) -> Interrupted:
@@ -64,10 +68,12 @@ def take_up(path: Path) -> Interrupted:
 def _read(folder: RunFolder) -> Interrupted:
     state, once, damage, last, resumed = RunState(), OnceSteps(), JournalDamage(), 0, 0
     finished: dict[str, Finished] = {}
+    screen = Screen()
     journal = folder.path / EVENTS
     for stamped in read_journal(journal, damage) if journal.exists() else ():
         state.apply(stamped)
         once.take(stamped)
+        screen.apply(stamped.event, stamped.time)
         _follow(finished, stamped.event, folder.run_id)
         last = max(last, stamped.seq)
         resumed += isinstance(stamped.event, RunResumed)
@@ -83,6 +89,7 @@ def _read(folder: RunFolder) -> Interrupted:
         once=once,
         damage=damage,
         resumed=resumed,
+        panes=left_by(screen.changes, finished),
     )
 
 
@@ -261,6 +268,7 @@ def resumption(interrupted: Interrupted, redo: Collection[str], assume_done: Col
         damaged_lines=interrupted.damage.count,
         life=interrupted.resumed + 1,
         kept_log=log_then(started),
+        panes=interrupted.panes,
     )
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,8 @@ from gptoss_flow.run.executor import Executor
 from gptoss_flow.run.journal import Journal
 from gptoss_flow.run.known import NOTHING_KNOWN, Known
 from gptoss_flow.testing.scripted_model import ScriptedModels, read_script
+from gptoss_flow.tools.ui_pane.panes import Panes
+from gptoss_flow.tools.ui_pane.tool import put_back
 from gptoss_flow.words import count
 
 SIGNALS = {
@@ -88,6 +90,8 @@ class Resumption:
     """How often it was resumed, this time counted."""
     kept_log: Path | None = None
     """The log by date that it writes too."""
+    panes: Panes = field(default_factory=dict)
+    """What `ui_pane` had made."""
 
 
 MakeKnown = Callable[[str, Redactor, Emit], Known]
@@ -193,6 +197,7 @@ async def run_flow(
     tool_context = ToolContext(
         workspace=bound.workspace, readable=bound.readable, grants=Grants(unsandboxed=unsandboxed)
     )
+    put_back(resume.panes if resume else {}, tool_context.kept_for_run)
     servers = ToolServers(
         plan,
         bound.scope,

@@ -14,7 +14,7 @@ from gptoss_flow.tools.workspace import Place, open_at, opened, read_head, refus
 MAX_ENTRIES = 200_000
 MAX_DEPTH = 64
 _IGNORE_FILE_BYTES = 1 << 20
-_NEVER = frozenset({".git", ".hg", ".svn", ".jj"})
+_NEVER = frozenset({".git", ".hg", ".svn", ".jj", ".gptoss-flow"})
 
 
 @dataclass(frozen=True, slots=True)

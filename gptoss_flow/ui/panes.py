@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,15 @@ class Screen:
             if version.pane.id == key:
                 version.until = number
                 return
+
+
+def left_by(changes: Iterable[PaneChange], steps: Container[str]) -> Panes:
+    """The panes as these steps left them: what others did to them is not counted."""
+    panes: Panes = {}
+    for change in changes:
+        if change.step in steps:
+            panes = with_pane(panes, change.pane)
+    return panes
 
 
 def _pane(result: Json) -> Pane | None:

@@ -118,6 +118,21 @@ def test_a_run_that_was_interrupted_goes_on(runs: Runs) -> None:
     assert runs.started() == ["b"]
 
 
+def test_panes_are_there_again_as_the_finished_steps_left_them(runs: Runs) -> None:
+    flow = (
+        STEPS + "  make: {tool: ui_pane, with: {action: create, id: a, x: 7}}\n"
+        "  wait: {needs: [make], tool: interrupt, with: {line: x}}\n"
+        "  move: {needs: [wait], tool: ui_pane, with: {action: move, id: a, x: 8, y: 9}}\n"
+    )
+    runs.write("flow.yaml", flow)
+    assert runs.run().code == 130
+    runs.write("quiet", "")
+    resumed = runs.do("resume", "--json")
+    assert resumed.code == 0, resumed.err
+    assert runs.started() == ["wait", "move"]
+    assert json.loads(resumed.out)["steps"]["move"]["output"]["pane"]["y"] == 9
+
+
 def test_after_the_flow_was_mended_only_what_failed_runs(runs: Runs) -> None:
     runs.write("flow.yaml", FOUR)
     assert runs.run("-i", "ok=false").code == 5

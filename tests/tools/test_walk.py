@@ -137,3 +137,8 @@ def test_patterns_include_and_exclude_relative_to_the_listed_folder(workspace: P
     assert paths(listed(workspace, "s", include=("t/**/*.md", "/d.md"))) == ["d.md", "t/c.md"]
     assert paths(listed(workspace, "s", exclude=("t/",))) == ["a.py", "d.md"]
     assert paths(listed(workspace, "s", include=("*.md", "!d.md"))) == ["t/c.md"]
+
+
+def test_what_this_program_keeps_for_itself_is_not_listed(workspace: Path) -> None:
+    plant(workspace, {"a": "", ".gptoss-flow/patch/old-0": "", ".gptoss-flow/runs/x/events.jsonl": ""})
+    assert paths(listed(workspace)) == ["a"]

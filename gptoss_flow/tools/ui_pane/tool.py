@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from gptoss_flow.events import Json
-from gptoss_flow.ports import ToolContext
+from gptoss_flow.ports import Kept, ToolContext
 from gptoss_flow.tools.base import BuiltIn
 from gptoss_flow.tools.ui_pane.panes import Panes, UiPane, applied, in_order
+
+_KEY = "ui_pane"
 
 
 class _Desk:
@@ -15,9 +17,14 @@ class _Desk:
         self.panes: Panes = {}
 
 
+def put_back(panes: Panes, kept_for_run: Kept) -> None:
+    """The panes that a run had when it was interrupted."""
+    kept_for_run.get(_KEY, _Desk).panes = panes
+
+
 async def ui_pane(arguments: UiPane, context: ToolContext) -> Json:
     # It never waits, so that calls at once are one after the other.
-    desk = context.kept_for_run.get("ui_pane", _Desk)
+    desk = context.kept_for_run.get(_KEY, _Desk)
     desk.panes, pane = applied(desk.panes, arguments)
     if pane is None:
         return {"panes": [each.model_dump() for each in in_order(desk.panes)]}
