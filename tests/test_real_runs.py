@@ -95,6 +95,47 @@ def test_a_gpt_oss_model_is_asked_in_harmony_and_answers_in_channels(project: Pr
     assert 0 < answer["usage"]["reasoning_tokens"] < answer["usage"]["completion_tokens"]
 
 
+@pytest.fixture
+def harmony(tmp_path: Path, tiny_model: Path) -> Iterator[Project]:
+    """A project for the profile `tiny`, whose model is assembled already."""
+    made = Project(tmp_path)
+    cache = made.home / ".cache/gptoss-flow/models"
+    cache.mkdir(parents=True)
+    (cache / tiny_model.name).symlink_to(tiny_model)
+    made.write("notes.md", "buy milk")
+    yield made
+    gone_after(tmp_path, 5.0)
+    assert server_records(made) == []
+
+
+def test_a_gpt_oss_calls_a_tool_is_told_what_came_and_answers(harmony: Project) -> None:
+    done = harmony.run("infer", "--profile", "tiny", "--tools", "read_file", "--record", "Read the file notes.md")
+    assert (done.code, done.out) == (0, 'The file says: "buy milk"\n'), done.err
+    first, second = of_type(harmony, "generation_finished")
+    assert [(call["name"], call["arguments"]) for call in first["calls"]] == [("read_file", '{"path":"notes.md"}')]
+    assert (first["tokens"][-1], second["tokens"][-1]) == (200012, 200002)  # <|call|>, <|return|>
+    _, prompt = of_type(harmony, "prompt_rendered")
+    own = [token for token in first["tokens"] if token != 200012]
+    spoken = of_type(harmony, "prompt_rendered")[0]["tokens"] + own
+    assert prompt["tokens"][: len(spoken)] == spoken, "what the model wrote stays as it wrote it"
+    assert second["usage"]["cached_tokens"] >= len(spoken) - 1
+
+
+def test_a_tool_loop_of_a_gpt_oss_replays_to_the_token(harmony: Project) -> None:
+    flow = str(FLOWS / "agent-tools.yaml")
+    only = ("--set", "steps.answer.prompt.tools=[read_file]", "-i", "question=Read notes.md")
+    done = harmony.run("run", flow, "--server", "main=tiny", *only)
+    assert done.code == 0, done.err
+    assert 'step answer: read_file {"path": "notes.md"}: 8 characters' in done.err
+    assert harmony.run("replay", "--verify").code == 0
+    (harmony.folder / "notes.md").unlink()
+    done = harmony.run("replay")
+    assert "2 requests and 1 tool calls, all as recorded" in done.out
+    harmony.write("notes.md", "buy milk")
+    denied = harmony.run("run", flow, "--server", "main=tiny", *only, "--set", "permissions.deny=[read_file]")
+    assert "the flow's permissions deny it (deny: read_file)" in denied.err
+
+
 def test_text_is_cut_by_the_real_tokenizer(project: Project) -> None:
     project.write(
         "flow.yaml",

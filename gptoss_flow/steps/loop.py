@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from gptoss_flow.errors import ExitCode
@@ -94,7 +94,8 @@ class Loop:
                     usage=self._usage,
                 )
             self._spent.take(answer)
-            prompt = await self._model.extend(prompt, answer, await self._called(answer.calls))
+            told_of = await self._called(answer.calls)
+            prompt = await self._model.extend(_free_to_answer(prompt), answer, told_of)
 
     async def _generated(self, prompt: RenderedPrompt) -> Generation:
         context = self._context
@@ -190,6 +191,14 @@ class Loop:
                 calls=[call_told(call) for call in answer.calls],
             ),
         )
+
+
+def _free_to_answer(prompt: RenderedPrompt) -> RenderedPrompt:
+    """The demand for a call is met by the first one: who must call on and on never answers."""
+    asked = prompt.request
+    if asked is None or asked.tool_choice in ("auto", "none"):
+        return prompt
+    return replace(prompt, request=replace(asked, tool_choice="auto"))
 
 
 def _answer(call: ToolCall, text: str) -> Message:

@@ -1,7 +1,7 @@
 """The faults of servers and their client, and what holds each: an ordinary test, a scene, or nothing yet.
 
 The rows' numbers are those of the design's list of faults and attacks: A of a server's start, stop and identity, B
-of the client, C of the record, F of what tools and others may do and see.
+of the client, C of the record, E of what models say, F of what tools and others may do and see.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _WRITING = "tools/test_writing.py::test_"
 _GUARD = "tools/browser/test_guard.py::test_"
 _FETCH = "tools/browser/test_fetch.py::test_"
 _RESUME = "cli/test_resume.py::test_"
+_LOOP = "steps/test_loop.py::test_"
+_LOOPS = "cli/test_tool_loops.py::test_"
 _SANDBOX = "tools/sandbox/test_process.py::test_"
 _ATTACKS = "tools/sandbox/test_attacks.py::test_"
 
@@ -242,9 +244,30 @@ ROWS: dict[str, Row] = {
     ),
     "C22": _row("the run's folder is removed", "folder-removed"),
     "C23": _row("few files may be open", "few-files", "failed-open"),
+    "E03": _row(
+        "a tool's name that is none",
+        _LOOP + "a_call_that_is_none_goes_back_is_on_record_and_runs_nothing",
+        _LOOPS + "hostile_results_and_calls_are_escaped_wherever_they_are_shown",
+    ),
+    "E06": _row(
+        "a call that cannot be read", _LOOP + "a_call_that_is_none_goes_back_is_on_record_and_runs_nothing"
+    ),
+    "E07": _row(
+        "a tool that the step does not grant",
+        _LOOP + "a_call_that_is_none_goes_back_is_on_record_and_runs_nothing",
+        "test_permissions.py::test_the_strongest_rule_that_fits_decides",
+    ),
     "E09": _row(
         "arguments that a shell would act on",
         "tools/test_shell.py::test_a_line_is_the_shells_and_a_list_is_nobodys",
+    ),
+    "E10": _row(
+        "a loop without an end",
+        _LOOP + "a_bound_ends_the_loop_with_an_error_that_names_it",
+        _LOOP + "the_calls_of_one_turn_are_bounded_before_any_is_made",
+        _LOOP + "the_same_call_three_times_in_a_row_is_an_end",
+        _LOOP + "the_runs_limit_of_calls_counts_a_models_calls_and_no_refused_ones",
+        _LOOP + "a_timeout_ends_the_calls_under_way_and_says_so_of_each",
     ),
     "F01": _row("all that tool code must not reach", "sandbox-attacks", _ATTACKS + "every_attack_is_blocked"),
     "F02": _row(

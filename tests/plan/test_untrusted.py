@@ -28,6 +28,11 @@ REFUSED = {
     "secrets": ("version: 1\nsecrets: [KEY]\n" + ASK, '2:1: "secrets" cannot stand'),
     "a workspace": ("version: 1\nworkspace: /\n" + ASK, '2:1: "workspace" cannot stand'),
     "a record": ("version: 1\nrecord: {dir: ../../x}\n" + ASK, '2:1: "record" cannot stand'),
+    "tools for a model": (
+        STEPS + "  a: {prompt: {user: x, tools: [read_file]}}\n",
+        '3:25: "tools" cannot stand in a prompt of an untrusted flow',
+    ),
+    "permissions": ("version: 1\npermissions: {network: true}\n" + ASK, '2:1: "permissions" cannot stand'),
     "a path": (
         "version: 1\ninputs: {p: {type: path, default: /etc}}\n" + ASK,
         '2:35: input "p" of an untrusted flow is a path',

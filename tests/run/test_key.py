@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -175,3 +176,47 @@ def test_two_steps_that_name_the_same_key_do_not_share_a_result() -> None:
     plan = compiled(text)
     one, other = (unit_key(world(plan), plan.nodes[step], {}) for step in "ab")
     assert one["key"] == other["key"] and one != other
+
+
+GRANTS = STEPS + "  a: {prompt: {user: hi, tools: [read_file]}}\n"
+
+
+def test_what_a_step_grants_decides_and_so_does_what_its_model_is_told_of_it() -> None:
+    whole = key(GRANTS)
+    assert changed_parts(whole, key(GRANTS.replace("[read_file]", "[list_files]"))) == ["inputs", "tools"]
+    for change in ({"description": "Other."}, {"code": "2"}, {"parameters": {"type": "object"}}):
+        other = {**TOOLS, "read_file": SimpleNamespace(**{**_told(TOOLS["read_file"]), **change})}
+        assert changed_parts(whole, key(GRANTS, tools=other)) == ["tools"]
+    elsewhere = ToolContext(workspace=Path("/elsewhere"))
+    assert changed_parts(whole, key(GRANTS, tool_context=elsewhere)) == ["tools"]
+
+
+def _told(tool: Any) -> dict[str, Any]:
+    return {name: getattr(tool, name) for name in ("name", "description", "parameters", "effect", "code")}
+
+
+def test_permissions_decide_with_their_values_where_there_are_any() -> None:
+    top = "version: 1\npermissions: {hosts: ['${{ inputs.h }}'], deny: [shell]}\n"
+    flow = "inputs: {h: {type: string}}\n" + GRANTS.removeprefix("version: 1\n")
+    one, other = (key(top + flow, {"inputs": {"h": h}}) for h in ("a", "b"))
+    assert changed_parts(one, other) == ["permissions"]
+    stricter = flow.replace("tools:", "permissions: {ask: [read_file]}, tools:")
+    assert changed_parts(one, key(top + stricter, {"inputs": {"h": "a"}})) == ["permissions"]
+    assert "permissions" not in key(GRANTS)
+    assert "permissions" not in key(top + "inputs: {h: {type: string}}\nsteps: {a: {prompt: {user: hi}}}\n")
+
+
+def test_a_schema_decides_wherever_it_stands() -> None:
+    flow = STEPS + "  a: {prompt: {user: hi, schema: {type: integer}}}\n"
+    assert changed_parts(key(flow), key(flow.replace("integer", "number"))) == ["inputs"]
+    named = flow.replace("{type: integer}", "s.json")
+    plans = [compiled(named, {"s.json": f'{{"type": "{kind}"}}'}) for kind in ("integer", "number")]
+    one, other = (unit_key(world(plan), plan.nodes["a"], {}) for plan in plans)
+    assert changed_parts(one, other) == ["schema"]
+
+
+def test_the_conversation_that_goes_on_decides() -> None:
+    flow = STEPS + "  b: {prompt: {user: hi}}\n  a: {prompt: {continue: b, user: And?}}\n"
+    said = [[{"role": "assistant", "content": text}] for text in ("x", "y")]
+    one, other = (key(flow, {"steps": {"b": {"messages": messages}}}) for messages in said)
+    assert changed_parts(one, other) == ["inputs"]

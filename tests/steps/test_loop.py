@@ -125,6 +125,12 @@ def test_a_model_that_calls_touches_the_workspace_alone_and_what_its_flow_grants
     assert context.call_id == "a.1.1.1"
 
 
+def test_a_call_that_is_demanded_is_demanded_once() -> None:
+    found = run(flow("tools: [say], tool_choice: say"), calling([call()]))
+    assert [prompt.asks for prompt in found.log.of(PromptRendered)] == [{"tool_choice": "say"}, {}]
+    assert found.end("a").output == "Done."
+
+
 # --- what goes back to the model -------------------------------------------------------------------------------
 
 
