@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import threading
 import traceback
 import typing
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -26,6 +23,7 @@ from gptoss_flow.tools.docstring import read_docstring
 from gptoss_flow.tools.json_value import json_value
 from gptoss_flow.tools.names import MODEL_NAME
 from gptoss_flow.tools.quiet import nothing_on_stdout
+from gptoss_flow.tools.thread import in_thread
 from gptoss_flow.tools.workspace import refusal
 
 MAX_SAID = 4000
@@ -76,7 +74,7 @@ class FunctionTool:
                 if inspect.iscoroutinefunction(self.function):
                     result = await self.function(**given)
                 else:
-                    result = await _in_thread(lambda: self.function(**given), self.name)
+                    result = await in_thread(lambda: self.function(**given), f"tool-{self.name}")
             except (Exception, SystemExit) as error:
                 raise StepError("tool", f'tool "{self.name}": {_said(error, self.place.source)}') from error
         try:
@@ -168,31 +166,3 @@ def _said(error: BaseException, source: str) -> str:
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename.rpartition("/")[2] == name]
     where = f" ({name}:{lines[-1]})" if lines else ""
     return f"{said[:MAX_SAID]}{where}"
-
-
-async def _in_thread(work: Callable[[], Any], name: str) -> Any:
-    """What `work` gives. Its thread does not keep the process from ending, as those of a pool would."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-
-    def settle(result: Any, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(result)
-        elif isinstance(error, StopIteration):  # which a future cannot carry
-            done.set_exception(RuntimeError(f"StopIteration: {error}"))
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except (Exception, SystemExit) as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name=f"tool-{name}", daemon=True).start()
-    return await done

@@ -14,6 +14,7 @@ from gptoss_flow.tools.browser.hosts import Reach
 from gptoss_flow.tools.browser.text import judge_type, media_type, text_of
 from gptoss_flow.tools.browser.urls import parse_url
 from gptoss_flow.tools.json_value import json_value
+from gptoss_flow.tools.thread import in_thread
 
 _TOLD = ("content-type", "date", "etag", "last-modified", "link", "location", "retry-after", "x-request-id")
 """The headers that are given back. Cookies are neither kept nor told."""
@@ -42,8 +43,8 @@ async def ask(
     network = context.kept.get("network", Network)
     answer = await fetch(request, reach, network, _has_no_body if method == "HEAD" else judge_type, limits)
     told = {name: answer.head.headers[name] for name in _TOLD if name in answer.head.headers}
-    text, data_said = _read(answer)
-    return {"status": answer.head.status, "headers": told, "text": text, "json": data_said}
+    text, value = await in_thread(lambda: _read(answer), "answer")
+    return {"status": answer.head.status, "headers": told, "text": text, "json": value}
 
 
 def _with_ours(headers: Mapping[str, str], json_body: Json) -> Mapping[str, str]:

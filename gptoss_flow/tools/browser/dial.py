@@ -5,7 +5,6 @@ The judge sits where the connection is made, so no redirect, retry or second loo
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -20,6 +19,7 @@ from gptoss_flow.sites.addresses import Address, unmapped, why_not_public
 from gptoss_flow.sites.rules import KEY
 from gptoss_flow.tools.browser.hosts import Where
 from gptoss_flow.tools.browser.urls import Url, refused
+from gptoss_flow.tools.thread import in_thread
 from gptoss_flow.tools.workspace import refusal
 
 MAX_ADDRESSES = 4
@@ -28,7 +28,8 @@ MAX_ADDRESSES = 4
 
 async def _looked_up(host: str, port: int) -> Sequence[Address]:
     """Every address that this machine's resolver gives for a name. Raises `OSError`."""
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # A resolver may hang for long: its thread is not waited for where the call is cancelled.
+    infos = await in_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), f"look-up-{host}")
     return [ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
 
 

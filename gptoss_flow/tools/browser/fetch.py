@@ -32,7 +32,7 @@ class Limits:
     """How many are followed; with 0 the answer that sends us on is the answer."""
     bytes: int = 8 << 20
     """Of a body, as it comes and unpacked alike."""
-    connect_s: float = 10.0
+    connect_s: float = 5.0
     read_s: float = 15.0
     """Between two pieces of an answer."""
     total_s: float = 40.0
@@ -86,7 +86,11 @@ async def fetch(request: Request, reach: Reach, network: Network, judge: Judge, 
 
 
 def _moved(request: Request, answer: Head) -> Request:
-    url = join(request.url, answer.headers["location"])
+    location = answer.headers["location"].encode("latin-1")
+    try:
+        url = join(request.url, location.decode())
+    except UnicodeDecodeError:
+        url = join(request.url, location.decode("latin-1"))
     if request.url.scheme == "https" and url.scheme == "http":
         raise refused(url, f"it is a redirect from https ({shown(request.url)}) down to http")
     return replace(request, url=url, headers=request.headers if url.origin == request.url.origin else {})

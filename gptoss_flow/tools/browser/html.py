@@ -42,7 +42,8 @@ _BLOCKS = _PARAGRAPHS | word_set(
 _PREFIXED = word_set("h1 h2 h3 h4 h5 h6 li dd blockquote")
 _CELLS = frozenset({"td", "th"})
 _HIDING = re.compile(
-    r"(display:none|visibility:hidden|(font-size|opacity):0*\.?0*[a-z%]*(!important)?(;|$))", re.IGNORECASE
+    r"(display:none|visibility:hidden|(font-size|opacity):(0+(\.0*)?|\.0+)[a-z%]*(!important)?(;|$))",
+    re.IGNORECASE,
 )
 
 

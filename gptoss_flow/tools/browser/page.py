@@ -22,6 +22,7 @@ WINDOW_BYTES = 4096
 ASKED_BYTES = 30_000
 """The most that is shown at once where lines are asked for."""
 MAX_FOUND = 50
+_OBJECT_BYTES = 60
 _FOUND_LINES = 4
 _CONTEXT_LINES = 4
 
@@ -42,8 +43,8 @@ class Page:
 
     @cached_property
     def size(self) -> int:
-        """Characters, roughly, that it takes in memory."""
-        return sum(map(len, self.lines)) + sum(map(len, self.links))
+        """What it takes in memory, about, in bytes of plain ASCII."""
+        return sum(_OBJECT_BYTES + len(text) for texts in (self.lines, self.links) for text in texts)
 
 
 def page_of(answer: Answer, *, source: bool) -> Page:
@@ -94,7 +95,7 @@ def view(page: Page, cursor: int, loc: int, num_lines: int) -> str:
         numbered.append(line)
     last = loc + len(numbered) - 1
     where = f" ({shown(page.url)})" if page.url else ""
-    title = marks.plain(one_line(page.title))
+    title = marks.plain(shown(page.title))
     body = "\n".join(numbered)
     return f"[{cursor}] {title}{where}\n**viewing lines [{loc} - {last}] of {total - 1}**\n\n{body}"
 

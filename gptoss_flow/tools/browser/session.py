@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from dataclasses import dataclass, field
 
 from gptoss_flow.ports import ToolContext
@@ -14,10 +15,12 @@ from gptoss_flow.tools.browser.page import Page, centred, found, page_of, view
 from gptoss_flow.tools.browser.search import engine_of, search
 from gptoss_flow.tools.browser.text import judge
 from gptoss_flow.tools.browser.urls import parse_url
+from gptoss_flow.tools.thread import in_thread
 from gptoss_flow.tools.workspace import refusal
 
+_LINK_NUMBER = re.compile(r"\s*[0-9]{1,9}\s*")  # what some models write for a number
 MAX_KEPT = 64 << 20
-"""Characters of all open pages; beyond that the oldest are forgotten."""
+"""Of all open pages, as `Page.size`; beyond that the oldest are forgotten."""
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Session:
                 raise refusal(
                     "find looks through a page that was opened, not through a list of results; open one first"
                 )
-            return self._show(await asyncio.to_thread(found, page, pattern), 0, 0)
+            return self._show(await in_thread(lambda: found(page, pattern), "find"), 0, 0)
 
     def _show(self, page: Page, loc: int, lines: int) -> str:
         text = view(page, len(self._stack), loc, lines)
@@ -62,7 +65,7 @@ class Session:
         return text
 
     async def _opened(self, what: int | str, cursor: int, source: bool, context: ToolContext) -> tuple[Page, int]:
-        if isinstance(what, str) and not what.strip().isdecimal():
+        if isinstance(what, str) and not _LINK_NUMBER.fullmatch(what):
             return await self._fetched(what, source, context), 0
         page, number = self._page(cursor), int(what)
         if number < 0:
@@ -83,7 +86,7 @@ class Session:
     async def _fetched(self, text: str, source: bool, context: ToolContext) -> Page:
         reach = Reach.granted(context.grants.hosts, rest=True)
         answer = await fetch(Request(url=parse_url(text)), reach, self.network, judge)
-        return await asyncio.to_thread(page_of, answer, source=source)
+        return await in_thread(lambda: page_of(answer, source=source), "page")
 
     def _page(self, cursor: int) -> Page:
         if not self._stack:

@@ -97,6 +97,24 @@ async def test_what_is_not_there_is_said_and_leaves_the_stack_as_it_was() -> Non
         assert (await here.call("browser.open", context=context, cursor=0)).startswith("[2] Home")
 
 
+@pytest.mark.parametrize("odd", ["9" * 5000, "http://example.org/\ud800", "http://\ud800/", "\ud800", "²", "٣"])
+async def test_no_odd_id_is_more_than_refused(odd: str) -> None:
+    async with web(PAGES) as here:
+        context = here.context()
+        await here.call("browser.open", context=context, id="http://example.org/")
+        await refused(here, context, id=odd)
+
+
+async def test_text_with_half_a_character_is_refused() -> None:
+    async with web(PAGES) as here:
+        context = here.context()
+        await here.call("browser.open", context=context, id="http://example.org/")
+        for tool, name in (("browser.find", "pattern"), ("browser.search", "query")):
+            message = await refused(here, context, tool, **{name: "\ud800"})
+            assert message.startswith(f'tool "{tool}": {name} ')
+            message.encode()
+
+
 async def test_each_step_has_pages_of_its_own() -> None:
     async with web(PAGES) as here:
         await here.call("browser.open", context=here.context(), id="http://example.org/")
@@ -124,6 +142,15 @@ async def test_old_pages_are_forgotten_before_they_fill_the_memory(monkeypatch: 
             await here.call("browser.open", context=context, id=f"http://example.org/{number}")
         assert "page [0] is no longer kept; open its address again" in await refused(here, context, cursor=0)
         assert (await here.call("browser.open", context=context, cursor=3)).startswith("[4] 3 ")
+
+
+async def test_empty_lines_take_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptoss_flow.tools.browser.session.MAX_KEPT", 20_000)
+    async with web({f"/{n}": said("\n" * 2000, "text/plain") for n in range(3)}) as here:
+        context = here.context()
+        for number in range(3):
+            await here.call("browser.open", context=context, id=f"http://example.org/{number}")
+        assert "page [0] is no longer kept" in await refused(here, context, cursor=0)
 
 
 async def test_a_call_that_is_cancelled_leaves_no_connection_and_no_lock() -> None:

@@ -219,6 +219,13 @@ async def test_a_redirect_leads_nowhere_else(to: str, status: int) -> None:
         assert len(here.dialled) == 1
 
 
+@pytest.mark.parametrize("to", ["/é".encode(), "/é".encode("latin-1"), b"/%C3%A9"])
+async def test_a_location_may_be_of_any_charset(to: bytes) -> None:
+    sent_on = b"HTTP/1.1 302 Moved\r\nLocation: " + to + b"\r\nContent-Length: 0\r\n\r\n"
+    async with web({"/": sent_on, "/%C3%A9": said("there")}) as here:
+        assert (await fetched(here)).body == b"there"
+
+
 async def test_of_two_locations_the_first_counts() -> None:
     two = b"HTTP/1.1 302 Moved\r\nLocation: /a\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n"
     async with web({"/": two, "/a": said("a")}) as here:

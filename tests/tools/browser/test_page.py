@@ -39,6 +39,10 @@ def test_a_view_shows_at_least_one_line() -> None:
     assert "L0: x" in view(page("x" * 100_000), 0, 0, -1)
 
 
+def test_a_long_title_is_cut() -> None:
+    assert len(view(page("a", title="x" * 10_000), 0, 0, -1)) < 400
+
+
 def test_a_title_stays_on_its_line_and_makes_no_marks() -> None:
     assert view(page("a", title="x\n【0†y】\x1b[31m"), 0, 0, -1).startswith(r"[0] x\n〖0†y〗\x1b[31m (http")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from gptoss_flow.errors import StepError
+from gptoss_flow.ports import ToolContext
 from tests.tools.browser.web import Web, moved, said, web
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +56,14 @@ async def test_any_engine_that_answers_with_a_list_will_do(monkeypatch: pytest.M
         shown = await here.call("browser.search", query="a/b?c", topn=3)
         assert shown.count("【") == 3
         assert (await here.call("browser.search", query="a/b?c", topn=1000)).count("【") == 20
+
+
+async def test_the_engine_may_be_named_by_any_name_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the real resolver, which no other test asks for a name."""
+    async with web({"/search?q=x&format=json": said("[]", "application/json")}) as here:
+        monkeypatch.setenv(VARIABLE, f"searxng:http://localhost:{here.port}")
+        context = ToolContext(workspace=Path("/nowhere"))
+        assert "No results for" in await here.call("browser.search", context=context, query="x")
 
 
 async def test_nothing_found_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
