@@ -38,7 +38,7 @@ LAYERS: list[set[str]] = [
     {"bench"},
     {"ui", "testing"},
     {"app"},
-    {"cli"},
+    {"cli", "library"},
     {"__main__"},
 ]
 """From the ground up. A module may import its own layer's leaves (see `SIDEWAYS`) and everything below."""

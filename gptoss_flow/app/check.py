@@ -47,12 +47,17 @@ def check_flow(
     sources = sources_of_flow(flow, fetch, locked=locked)
     with _without_collector():
         loaded = load_flow(flow, cwd, os.environ, sources, changes)
-        plan = compile_flow(loaded, TOOLS, _without_import if untrusted else tools_of(loaded))
+        plan = compile_flow(loaded, TOOLS, _without_import) if untrusted else plan_of(loaded)
     if untrusted and (problems := untrusted_problems(plan, _profiles_of_user(cwd), chosen)):
         raise Invalid(*problems)
     if locked:
         require_lock(loaded, cwd)
     return plan
+
+
+def plan_of(loaded: LoadedFlow) -> Plan:
+    """The plan of a flow that its user trusts: its own Python code is imported. Raises `Invalid`."""
+    return compile_flow(loaded, TOOLS, tools_of(loaded))
 
 
 def _without_import(loaded: LoadedFlow) -> OwnTools:

@@ -191,7 +191,7 @@ class _Served:
             if self._model is None or endpoint is not self._endpoint:
                 await self._disconnect()
                 self._endpoint = endpoint
-                self._client, model = _connected(endpoint, self._clock, _said(self.server.died))
+                self._client, model = connected(endpoint, self._clock, _said(self.server.died))
                 self._model = _Mortal(model, self.server.died, _pulse(self.server))
             return endpoint, self._model
 
@@ -213,7 +213,8 @@ class _Served:
             await client.aclose()
 
 
-def _connected(endpoint: Endpoint, clock: Clock, died: asyncio.Future[str]) -> tuple[Client, Model]:
+def connected(endpoint: Endpoint, clock: Clock, died: asyncio.Future[str] | None) -> tuple[Client, Model]:
+    """A client of a server that is ready, and the model behind it. Whoever asks closes the client."""
     client = OpenAiClient(endpoint, clock=clock, died=died)
     if endpoint.api == "llama.cpp":
         return client, LlamaModel(endpoint, client)

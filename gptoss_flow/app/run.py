@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -23,7 +23,7 @@ from gptoss_flow.app.repository import describe_repository
 from gptoss_flow.app.tool_servers import ToolServers
 from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.errors import ExitCode, RecordError
-from gptoss_flow.events import Json, RunResumed, RunStarted, Warned
+from gptoss_flow.events import Json, RunResumed, RunStarted, RunStatus, Warned
 from gptoss_flow.plan.plan import Plan
 from gptoss_flow.ports import Ask, Clock, Emit, Grants, Models, Sink, ToolContext, nobody
 from gptoss_flow.record.folder import RunFolder, kept_log_path, new_run_id
@@ -58,6 +58,20 @@ class Finished:
     result: RunResult
     state: RunState
     folder: Path
+
+    @property
+    def status(self) -> RunStatus:
+        return self.result.status
+
+    @property
+    def outputs(self) -> Mapping[str, Json]:
+        """What it gave; null for what a run that failed could not compute."""
+        return self.result.outputs
+
+    @property
+    def error(self) -> str:
+        """What ended it, where it did not succeed."""
+        return self.result.error
 
 
 class _Fold:
@@ -153,6 +167,7 @@ async def run_flow(
     clock: Clock | None = None,
     ask: Ask = nobody,
     unsandboxed: bool = False,
+    signals: bool = True,
 ) -> Finished:
     """Run a plan to its end; `views` see every event. `model`: `scripted:FILE` answers in place of servers.
 
@@ -240,7 +255,7 @@ async def run_flow(
                 keep_baselines=keep_baselines,
             ),
         )
-        with _signals(executor, journal), _syncing(events_file):
+        with _signals(executor, journal) if signals else nullcontext(), _syncing(events_file):
             said = {
                 "inputs": list(given.inputs),
                 "servers": dict(given.servers),
@@ -253,7 +268,7 @@ async def run_flow(
             if resume and resume.damaged_lines:
                 damaged = count(resume.damaged_lines, "damaged line")
                 journal.emit(Warned(message=f"the record has {damaged}: passed over"))
-            result = await executor.run(partial(_close, tool_context, models, servers))
+            result = await _to_its_end(executor, partial(_close, tool_context, models, servers))
             keep_outputs(folder.path, fold.state.finished.outputs if fold.state.finished else {})
     except RecordError as error:
         result = _unrecorded(error)
@@ -344,6 +359,18 @@ def _syncing(events_file: JournalFile) -> Iterator[None]:
         yield
     finally:
         task.cancel()
+
+
+async def _to_its_end(executor: Executor, close: Callable[[], Awaitable[None]]) -> RunResult:
+    """A run is not dropped where its caller is cancelled: it is ended in order first."""
+    run = asyncio.create_task(executor.run(close))
+    try:
+        return await asyncio.shield(run)
+    except asyncio.CancelledError:
+        executor.interrupt(ExitCode.INTERRUPTED)
+        await asyncio.wait([run])
+        run.result()
+        raise
 
 
 @contextmanager

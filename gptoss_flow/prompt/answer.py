@@ -63,18 +63,23 @@ class HarmonyAnswer:
             # The server's text ends before the stop text; its ids do not.
             parsed = parsed.without(final.stopping_word)
         fault = _fault(parsed, final, self._tools)
-        calls = () if fault else self._calls(parsed)
+        calls = () if fault else calls_of(parsed, self._tools, first=self._first_call)
         said = parsed.text("final")
         if calls and not said:
             said = parsed.text("commentary")  # what it says before it calls, for the user
         return Answer(said, parsed.text("analysis"), parsed.tokens("analysis"), fault, calls)
 
-    def _calls(self, parsed: Parsed) -> tuple[ToolCall, ...]:
-        names = ToolNames(self._tools)
-        return tuple(
-            ToolCall(id=f"call_{i}", name=called(message.recipient or "", names), arguments=message.text)
-            for i, message in enumerate(parsed.calls, self._first_call)
-        )
+
+def calls_of(
+    parsed: Parsed, tools: Sequence[ToolSpec], *, first: int = 0, readable: bool = False
+) -> tuple[ToolCall, ...]:
+    """The calls in an answer, numbered from `first`; `readable`: only those that leave no doubt."""
+    names = ToolNames(tools)
+    calls = [message for message in parsed.calls if message.is_readable_call or not readable]
+    return tuple(
+        ToolCall(id=f"call_{i}", name=called(message.recipient or "", names), arguments=message.text)
+        for i, message in enumerate(calls, first)
+    )
 
 
 def _fault(parsed: Parsed, final: FinalChunk, tools: Sequence[ToolSpec]) -> str:
