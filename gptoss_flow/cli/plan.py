@@ -97,6 +97,7 @@ def plan_json(plan: Plan, given: Given) -> dict[str, Any]:
                 "kind": node.step.kind,
                 "needs": needs,
                 "server": node.server,
+                "tools": list(node.tools),
                 "foreach": node.foreach is not None,
                 "matrix": node.matrix is not None,
                 "finally": node.final,

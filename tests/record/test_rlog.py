@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from gptoss_flow.errors import RecordError
 from gptoss_flow.events import (
     Event,
+    PromptRendered,
     RunFinished,
     RunStarted,
     StepStarted,
@@ -177,6 +179,45 @@ def test_a_tool_that_failed_says_so(tmp_path: Path) -> None:
     )
     assert [line.fields.get("result") for line in lines] == ["[running]", None, "[error]"]
     assert lines[1].raw == "o: id=a_1 no such file"
+
+
+def test_a_models_calls_are_told_once(tmp_path: Path) -> None:
+    """What they gave stands on their own lines, not again in the prompt of the next turn."""
+    asked: dict[str, Any] = {
+        "step": "a",
+        "attempt": 1,
+        "server": "main",
+        "mode": "chat",
+        "tokens": [],
+        "params": {},
+    }
+    calls: list[Any] = [{"id": "c", "name": "read_file", "arguments": "{}"}]
+    first = [{"role": "user", "content": "Go on."}]
+    told = {"role": "tool", "content": "four", "tool_call_id": "c", "name": "read_file"}
+    second = [*first, {"role": "assistant", "content": "", "tool_calls": calls}, told]
+    again = [*second, {"role": "assistant", "content": "Done."}, {"role": "user", "content": "And?"}]
+    lines = log_of(
+        tmp_path,
+        PromptRendered(messages=first, **asked),
+        generation("a", "", calls=calls),
+        ToolStarted(step="a", call_id="a.1.1.1", tool="read_file", arguments={}, permission="granted"),
+        ToolFinished(step="a", call_id="a.1.1.1", tool="read_file", result="four"),
+        PromptRendered(messages=second, turn=2, **asked),
+        generation("a", "Done.", turn=2),
+        PromptRendered(messages=again, **asked),
+    )
+    said = [line.raw for line in lines]
+    assert said[0] == "u: span=a role=user Go on."
+    assert said[1].endswith("[calls read_file]")
+    assert said[2] == "t!:read_file id=a_1_1_1 span=a permission=granted {} → [running]"
+    assert said[5].startswith("a: span=a") and said[5].endswith("Done.")
+    assert said[6:] == [
+        "u: span=a role=user Go on.",
+        "u: span=a role=assistant calls read_file {}",
+        "u: span=a role=tool four",
+        "u: span=a role=assistant Done.",
+        "u: span=a role=user And?",
+    ]
 
 
 def test_a_run_that_was_cancelled_is_interrupted_and_no_other_is(tmp_path: Path) -> None:

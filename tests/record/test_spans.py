@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -244,6 +245,35 @@ def test_content_is_in_the_conventions_form() -> None:
     tool = said(spans["execute_tool t"])
     assert json.loads(tool["gen_ai.tool.call.arguments"]) == {"x": SECRET}
     assert json.loads(tool["gen_ai.tool.call.result"]) == SECRET
+
+
+def test_a_conversation_with_tools_is_in_the_conventions_form() -> None:
+    calls: list[Any] = [{"id": "c", "name": "t", "arguments": "{}"}]
+    told = {"role": "tool", "content": SECRET, "tool_call_id": "c", "name": "t"}
+    messages = [{"role": "assistant", "content": "", "tool_calls": calls}, told]
+    tools = [{"name": "t", "description": "Does.", "parameters": {"type": "object"}}]
+    events: list[Event] = [
+        BEGIN,
+        StepStarted(step="a", kind="prompt"),
+        replace(asked("a"), messages=messages, tools=tools),
+        replace(answered("a"), calls=calls),
+        ToolStarted(step="a", call_id="a.1.1.1", tool="t", arguments={}, permission="denied"),
+        ToolFinished(step="a", call_id="a.1.1.1", tool="t", error=SECRET),
+        ended("a"),
+        finished(),
+    ]
+    spans = spans_of(events, content=True)
+    request, call = said(spans["chat warm"]), said(spans["execute_tool t"])
+    assert json.loads(request["gen_ai.input.messages"])[0]["parts"][1:] == [{"type": "tool_call", **calls[0]}]
+    assert json.loads(request["gen_ai.input.messages"])[1] == {
+        "role": "tool",
+        "parts": [{"type": "tool_call_response", "id": "c", "response": SECRET}],
+    }
+    assert json.loads(request["gen_ai.output.messages"])[0]["finish_reason"] == "tool_call"
+    assert request["gen_ai.response.finish_reasons"] == ("tool_call",)
+    assert json.loads(request["gen_ai.tool.definitions"]) == [{"type": "function", **tools[0]}]
+    assert call["gptoss_flow.tool.permission"] == "denied"
+    assert SECRET not in "".join(span.to_json() for span in spans_of(events).values())
 
 
 def test_a_resumed_run_is_named_after_the_one_that_it_goes_on_with() -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from gptoss_flow.arguments import check_arguments
 from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.events import Json, PromptRendered, StepRetried, ToolFinished, ToolStarted
 from gptoss_flow.ports import Asking, ToolContext
@@ -164,6 +169,34 @@ def test_arguments_that_cannot_be_read_stand_in_the_record_as_they_were_written(
     found = run(flow(), calling([{"tool": "say", "arguments": "{oops"}]))
     (event,) = found.log.of(ToolStarted)
     assert (event.arguments, event.written) == ({}, "{oops")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["say", "sya", "functions.say", "", "say\x00", "<|call|>"]) | st.text(max_size=8),
+            st.sampled_from(['{"text": "x"}', '{"text": 1}', '{"n": 2', '{"n": 2}{', "null", '{"n": 1e400}'])
+            | st.text(max_size=20)
+            | st.dictionaries(st.sampled_from(["text", "n", "x"]), st.text() | st.integers()).map(json.dumps),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_whatever_a_model_calls_nothing_runs_that_is_no_call_and_each_has_one_end(
+    made: list[tuple[str, str]],
+) -> None:
+    calls = [{"tool": tool, "arguments": arguments} for tool, arguments in made]
+    say = MadeTool("say")
+    found = run(flow(), calling(calls), say)
+    for arguments in say.called:
+        assert check_arguments(say, arguments) == []
+    started, ended = found.log.of(ToolStarted), found.log.of(ToolFinished)
+    assert sorted(event.call_id for event in started) == sorted(event.call_id for event in ended)
+    assert len(say.called) == sum(event.permission == "granted" for event in started)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", event.tool) for event in started)
+    assert found.ends() == {"a": "succeeded"} or "times in a row" in why(found)
 
 
 def test_an_error_of_a_tool_goes_back() -> None:

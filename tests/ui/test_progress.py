@@ -7,7 +7,17 @@ import unicodedata
 
 import pytest
 
-from gptoss_flow.events import Event, RunFinished, ServerChanged, Stamped, StepFinished, StepStarted, Warned
+from gptoss_flow.events import (
+    Event,
+    RunFinished,
+    ServerChanged,
+    Stamped,
+    StepFinished,
+    StepStarted,
+    ToolFinished,
+    ToolStarted,
+    Warned,
+)
 from gptoss_flow.ui.progress import PlainProgress, shown_as
 from tests.record.samples import a_run, generation, stamp
 
@@ -131,4 +141,29 @@ def test_a_flow_within_is_told_step_by_step_and_one_in_an_item_only_where_it_fai
         "step each[1].ask: failed, 0.0 s: no answer",
         "step each[1] (os: linux, n: 2): failed, 0.0 s: no answer",
         "step each: failed, 0.0 s, 2 items, 20 prompt tokens (15 reused), 3 generated: no answer",
+    ]
+
+
+def call(step: str, number: int, **more: object) -> ToolStarted:
+    given = {"arguments": {"path": "a.md"}, "permission": "granted", **more}
+    return ToolStarted(step=step, call_id=f"{step}.{number}", tool="read_file", **given)  # type: ignore[arg-type]
+
+
+def test_a_models_call_is_one_line_with_what_came_of_it() -> None:
+    assert shown(
+        [
+            call("a", 1),
+            call("a", 2, permission="denied"),
+            call("a", 3, arguments={}, written="{" + "x" * 200),
+            call("each[1]", 4),
+            call("a", 5, permission=""),
+            *(ToolFinished(step="a", call_id=f"a.{n}", tool="read_file", error="no\x1b[2J") for n in (2, 3)),
+            ToolFinished(step="a", call_id="a.1", tool="read_file", result="four", duration_s=0.25),
+            ToolFinished(step="each[1]", call_id="each[1].4", tool="read_file", result=1),
+            ToolFinished(step="a", call_id="a.5", tool="read_file", result=1),
+        ]
+    ) == [
+        r'step a: read_file {"path": "a.md"}: no\x1b[2J',
+        "step a: read_file {" + "x" * 119 + r"…: no\x1b[2J",
+        'step a: read_file {"path": "a.md"}: 4 characters, 0.2 s',
     ]

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from gptoss_flow.escape import one_line
 from gptoss_flow.plan.plan import Node, Plan
+from gptoss_flow.words import count
 
 
 def detail(node: Node) -> str:
     """A step's kind and server, and what else decides how often and when it runs: `prompt @main, foreach`."""
     said = [_kind(node)]
+    said += [count(len(node.tools), "tool")] if node.tools else []
     said += ["foreach"] if node.foreach else ["matrix"] if node.matrix else []
     said += ["repeat"] if node.repeat else []
     said += [f"else {_kind(node.fallback)}"] if node.fallback else []
