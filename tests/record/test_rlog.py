@@ -192,9 +192,9 @@ def test_a_models_calls_are_told_once(tmp_path: Path) -> None:
         "params": {},
     }
     calls: list[Any] = [{"id": "c", "name": "read_file", "arguments": "{}"}]
-    first = [{"role": "user", "content": "Go on."}]
+    first: list[dict[str, Any]] = [{"role": "user", "content": "Go on."}]
     told = {"role": "tool", "content": "four", "tool_call_id": "c", "name": "read_file"}
-    second = [*first, {"role": "assistant", "content": "", "tool_calls": calls}, told]
+    second: list[dict[str, Any]] = [*first, {"role": "assistant", "content": "", "tool_calls": calls}, told]
     again = [*second, {"role": "assistant", "content": "Done."}, {"role": "user", "content": "And?"}]
     lines = log_of(
         tmp_path,
