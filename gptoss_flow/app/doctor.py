@@ -1,4 +1,4 @@
-"""Looks at what every flow needs of this machine: an engine, a model, folders to write to, a port."""
+"""Looks at what every flow needs of this machine: an engine, a model, folders to write to, a port, a sandbox."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from gptoss_flow.server.model import Machine, find_model
 from gptoss_flow.server.model_file import Missing, ModelFile
 from gptoss_flow.server.probe import free_port
 from gptoss_flow.server.record import state_root
+from gptoss_flow.tools.sandbox import automatic
 
 Level = Literal["ok", "warn", "fail"]
 LOOPBACK = "127.0.0.1"
@@ -57,6 +58,7 @@ def examine(cwd: Path, machine: Machine) -> list[Check]:
         _folder("state", state, "XDG_STATE_HOME", STATE_BYTES, others=0o077),
         _runs(cwd),
         _port(),
+        sandbox_check(),
         _git(),
     ]
 
@@ -196,6 +198,16 @@ def _port() -> Check:
     except OSError as error:
         said = f"no server can listen on {LOOPBACK}: {error.strerror}"
         return Check(name="port", level="fail", said=said, fix="allow sockets on the loopback device")
+
+
+def sandbox_check() -> Check:
+    """Without one, flows run whose tools run no code."""
+    kind = automatic()
+    if (problem := kind.problem()) is None:
+        return Check(name="sandbox", level="ok", said=f"{kind.name} works: the code of tools runs in it")
+    return Check(
+        name="sandbox", level="warn", said=f"{problem.message}: shell and python refuse", fix=problem.hint
+    )
 
 
 def _git() -> Check:

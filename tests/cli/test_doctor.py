@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gptoss_flow.app import doctor
+from gptoss_flow.tools.sandbox import KINDS, bwrap
 from tests.cli.stand import Stand
 from tests.server.gguf_files import write_gguf
 
@@ -27,7 +29,8 @@ def told(machine: Stand) -> tuple[int, dict[str, dict[str, Any]]]:
 def test_a_fresh_machine_is_ready_but_for_models_that_are_fetched(machine: Stand) -> None:
     code, found = told(machine)
     assert code == 0
-    assert [(name, check["level"]) for name, check in found.items() if name not in ("git", "memory")] == [
+    of_every_machine = [name for name in found if name not in ("git", "memory", "sandbox")]
+    assert [(name, found[name]["level"]) for name in of_every_machine] == [
         ("python", "ok"), ("package", "ok"), ("engine", "ok"), ("gpt-oss", "warn"), ("demo", "warn"),
         ("vocabulary", "ok"), ("cache", "ok"), ("state", "ok"), ("runs", "ok"), ("port", "ok"),
     ]  # fmt: skip
@@ -42,6 +45,17 @@ def test_people_get_a_line_for_each_and_the_fix_below(machine: Stand) -> None:
     assert lines[0].startswith("ok    python ")
     warned = next(number for number, line in enumerate(lines) if line.startswith("warn  gpt-oss "))
     assert lines[warned + 1].strip().startswith("-> set GPT_OSS_GGUF_MODEL_PATH")
+
+
+def test_a_sandbox_that_works_is_said_and_one_that_does_not_has_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "automatic", lambda: KINDS["bwrap"])
+    monkeypatch.setattr(bwrap, "probe", lambda: None)
+    assert (doctor.sandbox_check().level, doctor.sandbox_check().fix) == ("ok", "")
+    problem = bwrap.explained("bwrap: No permissions", bwrap.Settings(max_user_namespaces=0))
+    monkeypatch.setattr(bwrap, "probe", lambda: problem)
+    found = doctor.sandbox_check()
+    assert found.level == "warn" and "user namespaces are forbidden" in found.said
+    assert found.fix == "sudo sysctl -w user.max_user_namespaces=15000"
 
 
 def test_a_gpt_oss_model_makes_the_demo_needless(machine: Stand) -> None:
