@@ -54,7 +54,11 @@ def _running() -> list[Path]:
 
 
 def guarded(workspace: Path) -> list[Guarded]:
-    """What of this workspace, given by its real path, is to be kept."""
+    """What of this workspace, given by its real path, is to be kept. Raises `StepError`.
+
+    Our own folder is made where there is none, so that tool code can plant none: what lies there is believed.
+    """
+    _make_own_folder(workspace)
     own = sorted({Path(OWN_FOLDER), *_below(workspace, [Path(os.path.realpath(Path.cwd() / OWN_FOLDER))])})
     kept = [Path(GIT), *_below(workspace, _running())]
     found = []
@@ -62,6 +66,17 @@ def guarded(workspace: Path) -> list[Guarded]:
         if status := _status(workspace, path.parts):
             found.append(Guarded(path.parts, hidden, status.st_dev, status.st_ino))
     return found
+
+
+def _make_own_folder(workspace: Path) -> None:
+    path = workspace / OWN_FOLDER
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if path.is_symlink() or not path.is_dir():
+            raise refusal(f"{one_line(str(path))} is no folder, as ours would be; remove it") from None
+    except OSError:  # Nor can tool code make one, then.
+        return
 
 
 def _below(workspace: Path, paths: list[Path]) -> Iterator[Path]:

@@ -18,32 +18,39 @@ def kept(workspace: Path) -> list[tuple[str, bool]]:
 
 def test_the_record_is_hidden_and_git_is_only_read(tmp_path: Path) -> None:
     assert OWN_FOLDER == STATE_FOLDER
-    assert kept(tmp_path) == []
-    (tmp_path / OWN_FOLDER).mkdir()
     (tmp_path / ".git").mkdir()
     assert kept(tmp_path) == [(OWN_FOLDER, True), (".git", False)]
+
+
+def test_our_folder_is_there_before_tool_code_could_plant_one(tmp_path: Path) -> None:
+    assert kept(tmp_path) == [(OWN_FOLDER, True)]
+    assert (tmp_path / OWN_FOLDER).stat().st_mode & 0o777 == 0o700
+    assert kept(tmp_path) == [(OWN_FOLDER, True)]
+    (tmp_path / OWN_FOLDER).rmdir()
+    (tmp_path / OWN_FOLDER).symlink_to(tmp_path)
+    with pytest.raises(StepError, match="is no folder"):
+        guarded(tmp_path)
 
 
 def test_a_record_deeper_in_the_workspace_is_hidden_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a/b" / OWN_FOLDER).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a/b")
-    assert kept(tmp_path) == [(f"a/b/{OWN_FOLDER}", True)]
+    assert kept(tmp_path) == [(OWN_FOLDER, True), (f"a/b/{OWN_FOLDER}", True)]
 
 
-def test_a_link_in_their_place_is_believed_nothing(tmp_path: Path) -> None:
+def test_a_link_in_place_of_git_is_not_mounted(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / ".git").mkdir(parents=True)
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     (workspace / ".git").symlink_to(outside / ".git")
-    (workspace / OWN_FOLDER).symlink_to(outside)
-    assert kept(workspace) == []
+    assert kept(workspace) == [(OWN_FOLDER, True)]
 
 
 def test_what_we_run_from_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "venv/lib").mkdir(parents=True)
     monkeypatch.setattr(room, "_running", lambda: [tmp_path / "venv/lib"])
-    assert kept(tmp_path) == [("venv/lib", False)]
+    assert kept(tmp_path) == [(OWN_FOLDER, True), ("venv/lib", False)]
     with pytest.raises(StepError, match="not for tool code to change"):
         checked(tmp_path / "venv/lib")
 
@@ -51,7 +58,6 @@ def test_what_we_run_from_is_only_read(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_package_is_never_the_workspace() -> None:
     with pytest.raises(StepError, match="lies in"):
         checked(PACKAGE / "tools")
-    assert ("gptoss_flow", False) in kept(PACKAGE.parent)
 
 
 def test_a_home_is_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -83,6 +84,13 @@ def test_the_environment_is_what_is_given(tmp_path: Path, monkeypatch: pytest.Mo
     said = shell(tmp_path, "env; cat /proc/*/environ", env={"WANTED": "here", "LANG": "C"}).stdout
     assert "WANTED=here" in said and "LANG=C\n" in said and "HOME=/tmp\n" in said
     assert "CANARY" not in said and "do-not-tell" not in said
+
+
+def test_the_network_is_there_only_where_it_is_granted(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]})); print('there')"
+        assert "Connection refused" in python(tmp_path, code).stderr
+        assert python(tmp_path, code, network=True).stdout == "there\n"
 
 
 def test_a_secret_stands_in_no_command_line(tmp_path: Path) -> None:
