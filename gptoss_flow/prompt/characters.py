@@ -1,11 +1,14 @@
-"""Texts as any encoding can say them: without lone surrogates."""
+"""What can be said to a model: texts without lone surrogates, schemas that are not nested without end."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+from gptoss_flow.errors import StepError
 from gptoss_flow.ports import Message, PromptRequest, ToolCall, ToolSpec
+
+_DEEPEST = 64
 
 
 def characters(text: str) -> str:
@@ -18,12 +21,12 @@ def characters(text: str) -> str:
 
 
 def sayable(request: PromptRequest) -> PromptRequest:
-    """The request with `characters` only, in all that becomes part of a prompt."""
+    """The request with `characters` only, in all that becomes part of a prompt. Raises `StepError("model", …)`."""
     return replace(
         request,
         messages=tuple(map(sayable_message, request.messages)),
         tools=tuple(map(_tool, request.tools)),
-        schema=_json(request.schema),
+        schema=_schema("the schema", request.schema),
     )
 
 
@@ -41,7 +44,21 @@ def _call(call: ToolCall) -> ToolCall:
 
 
 def _tool(tool: ToolSpec) -> ToolSpec:
-    return replace(tool, description=characters(tool.description), parameters=_json(tool.parameters))
+    parameters = _schema(f"the schema of the tool {tool.name[:64]}", tool.parameters)
+    return replace(tool, description=characters(tool.description), parameters=parameters)
+
+
+def _schema(what: str, value: Any) -> Any:
+    deep, level = 0, [value]
+    while level:
+        deep += 1
+        if deep > _DEEPEST:
+            raise StepError("model", f"{what} is nested deeper than {_DEEPEST}", retryable=False)
+        inner: list[Any] = []
+        for each in level:
+            inner += each.values() if isinstance(each, dict) else each if isinstance(each, list) else []
+        level = inner
+    return _json(value)
 
 
 def _json(value: Any) -> Any:

@@ -104,6 +104,8 @@ class HarmonyStream:
             case Control.CHANNEL:
                 return self._channel_follows()
             case Control.CONSTRAIN if self._state == "header":
+                if "type" in self._fields:
+                    self._defect("a doubled <|constrain|>")
                 self._field("type")
             case Control.MESSAGE:
                 return self._content_follows()
@@ -186,6 +188,8 @@ class HarmonyStream:
         said = {name: _text(raw) for name, raw in self._fields.items()}
         channel, unread = said.get("channel"), said["start"]
         if self._role is None:
+            if not unread.strip():
+                self._defect("a message without a role")
             self._role, named, unread = _role(unread)
             if named:
                 self._defect("a channel without <|channel|>")
@@ -202,7 +206,9 @@ class HarmonyStream:
             self._channel = "final"
         if "type" in said:
             self._content_type = (match := _TYPE.fullmatch(said["type"])) and match[1]
-            unread += "" if match else said["type"]
+            if not match:
+                self._defect("a <|constrain|> without its type")
+                unread += said["type"]
         elif complete and channel is not None and (match := _TYPE.fullmatch(unread)):
             self._content_type, unread = match[1], ""  # older answers say `json` without <|constrain|>
         if self._role != "assistant":
@@ -210,6 +216,8 @@ class HarmonyStream:
         if self._recipient in _NO_TOOLS:
             self._defect(f"a message to {self._recipient}")
             self._recipient = None
+        elif self._recipient is not None and channel is None:
+            self._defect("a call without a channel")
         elif self._recipient is not None and self._channel == "analysis" and not is_built_in(self._recipient):
             self._note("a call on the analysis channel")
         self._state = "content"
@@ -224,6 +232,8 @@ class HarmonyStream:
             if text.lstrip().startswith("to="):
                 self._defect("a recipient that is no name")
             return text
+        if self._recipient not in (None, match[1]):
+            self._defect("two recipients")
         self._recipient = match[1]
         return text[match.end() :]
 
@@ -256,6 +266,8 @@ class HarmonyStream:
         pieces += self._say(b"", 0, last=True)
         if ended_by is None:
             self._defect("a message without its end")
+        if self._recipient is not None and "\ufffd" in "".join(self._text):
+            self._defect("a call that is no text")  # bytes of it are missing, or it says so itself
         if not self._text and (headless or ended_by is None):
             return pieces
         message = ParsedMessage(

@@ -6,11 +6,10 @@ A function `x` is called by the recipient `functions.x`; `browser.search`, `brow
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import openai_harmony as oh
 
-from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
 from gptoss_flow.ports import ToolSpec
 from gptoss_flow.prompt.tool_names import ToolNames, checked, spoken
@@ -23,7 +22,6 @@ _PYTHON_USE = (
     "This tool should be used for internal reasoning, but not for code that is intended to be visible to the user "
     "(e.g. when creating plots, tables, or files)."
 )
-_DEEPEST_SCHEMA = 64
 
 
 def is_built_in(name: str) -> bool:
@@ -67,19 +65,4 @@ def functions(tools: Sequence[ToolSpec]) -> list[oh.ToolDescription]:
 
 
 def _parameters(tool: ToolSpec) -> dict[str, Json] | None:
-    if _depth(tool.parameters) > _DEEPEST_SCHEMA:
-        said = f"the parameters of the tool {tool.name} are nested deeper than {_DEEPEST_SCHEMA}"
-        raise StepError("model", said, retryable=False)
     return dict(tool.parameters) if tool.parameters.get("properties") else None
-
-
-def _depth(schema: Mapping[str, Json] | Json) -> int:
-    """How deep it is nested, counted no further than is of interest."""
-    deep, level = 0, [schema]
-    while level and deep <= _DEEPEST_SCHEMA:
-        deep += 1
-        inner: list[Json] = []
-        for each in level:
-            inner += each.values() if isinstance(each, dict) else each if isinstance(each, list) else []
-        level = inner
-    return deep

@@ -32,6 +32,7 @@ _BROKEN = "faults/test_record.py::test_"
 _WRITING = "tools/test_writing.py::test_"
 _GUARD = "tools/browser/test_guard.py::test_"
 _FETCH = "tools/browser/test_fetch.py::test_"
+_HARMONY = "prompt/test_harmony.py::test_"
 _RESUME = "cli/test_resume.py::test_"
 _LOOP = "steps/test_loop.py::test_"
 _LOOPS = "cli/test_tool_loops.py::test_"
@@ -244,18 +245,41 @@ ROWS: dict[str, Row] = {
     ),
     "C22": _row("the run's folder is removed", "folder-removed"),
     "C23": _row("few files may be open", "few-files", "failed-open"),
+    "E01": _row(
+        "contents that spell control tokens",
+        "control-strings",
+        _HARMONY + "control_strings_stay_text_in_every_place",
+        "prompt/test_real_harmony.py::test_its_control_tokens_stay_text_in_every_mode",
+        "prompt/test_real_apis.py::test_a_content_that_the_template_would_take_for_its_own_is_refused",
+    ),
+    "E02": _row(
+        "control tokens in parts and in disguise",
+        "control-strings",
+        "prompt/test_chat.py::test_content_never_becomes_a_control_token",
+    ),
     "E03": _row(
-        "a tool's name that is none",
+        "forged authors, recipients and names",
+        "prompt/test_tool_names.py::test_what_is_no_name_is_refused",
+        "prompt/test_harmony_tools.py::test_a_forged_author_is_refused",
         _LOOP + "a_call_that_is_none_goes_back_is_on_record_and_runs_nothing",
         _LOOPS + "hostile_results_and_calls_are_escaped_wherever_they_are_shown",
     ),
     "E06": _row(
-        "a call that cannot be read", _LOOP + "a_call_that_is_none_goes_back_is_on_record_and_runs_nothing"
+        "malformed output of a model",
+        "token-fuzz",
+        "prompt/test_fuzz.py::test_no_sequence_of_tokens_calls_a_tool_unsoundly",
+        "prompt/test_harmony_calls.py::test_a_call_that_leaves_doubt_is_asked_for_again",
+        _LOOP + "a_call_that_is_none_goes_back_is_on_record_and_runs_nothing",
     ),
     "E07": _row(
         "a tool that the step does not grant",
         _LOOP + "a_call_that_is_none_goes_back_is_on_record_and_runs_nothing",
         "test_permissions.py::test_the_strongest_rule_that_fits_decides",
+    ),
+    "E08": _row(
+        "thoughts that call, or pass for an answer",
+        "prompt/test_harmony_calls.py::test_text_about_a_call_is_none",
+        "prompt/test_harmony_stream.py::test_what_is_no_answer_is_taken_for_none",
     ),
     "E09": _row(
         "arguments that a shell would act on",
@@ -268,6 +292,16 @@ ROWS: dict[str, Row] = {
         _LOOP + "the_same_call_three_times_in_a_row_is_an_end",
         _LOOP + "the_runs_limit_of_calls_counts_a_models_calls_and_no_refused_ones",
         _LOOP + "a_timeout_ends_the_calls_under_way_and_says_so_of_each",
+    ),
+    "E11": _row(
+        "raw text that spells control tokens", "prompt/test_raw.py::test_control_tokens_in_a_text_stay_text"
+    ),
+    "E12": _row("token ids out of range", "llama/test_request.py::test_what_is_no_token_id_is_refused"),
+    "E13": _row(
+        "our rendering is another than gpt-oss's",
+        _HARMONY + "the_render_is_openai_harmonys_own",
+        _HARMONY + "the_render_is_what_the_models_own_template_says",
+        "prompt/test_real_harmony.py::test_our_render_is_what_the_servers_own_tokenizer_makes_of_it",
     ),
     "F01": _row("all that tool code must not reach", "sandbox-attacks", _ATTACKS + "every_attack_is_blocked"),
     "F02": _row(

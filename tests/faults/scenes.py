@@ -8,6 +8,7 @@ from tests.faults import (
     crashes,
     identity,
     patches,
+    prompts,
     record_scenes,
     records,
     sandboxed,
@@ -29,6 +30,7 @@ SCENES: dict[str, Scene] = {
         identity,
         crashes,
         client,
+        prompts,
     )
     for name, scene in room.SCENES.items()
 }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from random import Random
 from typing import Any
 
 import openai_harmony as oh
@@ -15,6 +16,8 @@ from gptoss_flow.errors import Unavailable
 from gptoss_flow.ports import Message, PromptRequest
 from gptoss_flow.prompt import harmony as module
 from gptoss_flow.prompt.harmony import LANDMARK_IDS, LANDMARKS, Harmony
+from tests.prompt.attacks import content, fault
+from tests.prompt.golden import CONVERSATIONS, FOLDER, as_the_template_says
 
 # A longer run asks for more: the figure of fault E01 is of 100,000 contents.
 CONTENTS = int(os.environ.get("GPTOSS_FLOW_E01_CONTENTS", "300"))
@@ -56,6 +59,13 @@ def test_content_round_trips_with_no_control_token(harmony: Harmony, text: str, 
     assert all(i < vocabulary.FIRST_CONTROL for i in ids)
     said = b"".join(map(harmony.spell, ids)).decode()
     assert said == (text if role == "user" else "# Instructions\n\n" + text)
+
+
+def test_control_strings_stay_text_in_every_place(harmony: Harmony) -> None:
+    random = Random(1)
+    for _ in range(CONTENTS // 6 + 1):
+        texts = [content(random) for _ in range(6)]
+        assert (fault(harmony, texts), texts) == ("", texts)
 
 
 @pytest.mark.parametrize("control", CONTROLS)
@@ -101,6 +111,12 @@ def test_the_render_is_openai_harmonys_own(encoding: oh.HarmonyEncoding, case: s
     )
     messages = [Message(role, text) for role, text in GOLDEN[case]]  # type: ignore[arg-type]
     assert Harmony(encoding).render(asked(*messages, reasoning=reasoning, date="2026-01-31")) == expected
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_the_render_is_what_the_models_own_template_says(harmony: Harmony, name: str) -> None:
+    ours = harmony.text(harmony.render(CONVERSATIONS[name]))
+    assert as_the_template_says(ours) == (FOLDER / f"{name}.txt").read_text()
 
 
 def test_system_and_developer_texts_are_one_developer_message(

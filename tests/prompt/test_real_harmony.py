@@ -20,6 +20,7 @@ from gptoss_flow.prompt.harmony import Harmony
 from gptoss_flow.prompt.llama_model import LlamaModel
 from gptoss_flow.testing.tiny_gpt_oss import ensure_tiny_model
 from gptoss_flow.vocabulary import FIRST_CONTROL
+from tests.prompt.golden import CONVERSATIONS
 
 pytestmark = pytest.mark.real
 T = TypeVar("T")
@@ -97,16 +98,10 @@ def test_a_real_answer_that_is_cut_says_so(tiny_endpoint: Endpoint) -> None:
 def test_our_render_is_what_the_servers_own_tokenizer_makes_of_it(
     tiny_endpoint: Endpoint, harmony: Harmony
 ) -> None:
-    messages = [
-        Message("system", "Be short."),
-        Message("user", "What is 12345 + 1?\n\tdef f(): pass  # 日本語 🙂"),
-    ]
-    request = PromptRequest(mode="harmony", messages=tuple(messages), reasoning="high", date="2026-01-31")
-    ours = harmony.render(request)
-    text = harmony._encoding.decode(ours)
+    ours = {name: harmony.render(request) for name, request in CONVERSATIONS.items()}
 
-    async def theirs(model: LlamaModel, client: Client) -> list[int]:
-        return await client.tokenize(text, special=True)
+    async def theirs(model: LlamaModel, client: Client) -> dict[str, list[int]]:
+        return {name: await client.tokenize(harmony.text(ids), special=True) for name, ids in ours.items()}
 
     assert with_model(tiny_endpoint, theirs) == ours
 
