@@ -229,7 +229,11 @@ ROWS: dict[str, Row] = {
         _RESUME + "another_model_asks_all_again",
     ),
     "C14": _row(
-        "a once step in flight", "once-in-flight", _RESUME + "an_interrupted_once_step_waits_for_the_users_word"
+        "a once step in flight",
+        "once-in-flight",
+        _RESUME + "an_interrupted_once_step_waits_for_the_users_word",
+        _LOOPS + "a_resumed_run_never_silently_repeats_what_its_model_did_once",
+        _BROKEN + "a_run_whose_model_does_something_once_is_killed_anywhere_and_does_it_once",
     ),
     "C15": _row("a corrupt stored result", "record/test_results.py::test_a_file_with_any_byte_changed_is_no_hit"),
     "C16": _row(

@@ -20,7 +20,7 @@ from gptoss_flow.events import StepFinished
 from gptoss_flow.record.journal_file import JournalDamage, read_journal
 from tests.faults.effect import FILE
 from tests.faults.stage import Figure, Scene, Stage, Tally
-from tests.faults.unbroken import RESUME, RUN, Project, outputs, project, unbroken
+from tests.faults.unbroken import FLOW, RESUME, RUN, Project, outputs, project, unbroken
 from tests.faults.warm import Ended, Warm
 
 KILL = "{}:signal=SIGKILL:when={}"
@@ -59,9 +59,9 @@ def go_on(one: Project, wanted: object, *, may_redo: bool) -> str:
     return one.fault(ended, wanted)
 
 
-def killed_once(warm: Warm, wanted: object, call: str, number: int) -> str | None:
+def killed_once(warm: Warm, wanted: object, call: str, number: int, flow: str = FLOW) -> str | None:
     """What is wrong after kill -9 at that call and a resume; None where that call was not made."""
-    with project(warm) as one:
+    with project(warm, flow) as one:
         ended = one.break_off(*RUN, inject=KILL.format(call, number))
         if not ended.was_hit:
             return None if ended.code == 0 else f"exit {ended.code}"

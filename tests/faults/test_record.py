@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import need
 from tests.faults.record_scenes import full_disk, killed_once, killed_twice, warmed
 from tests.faults.stage import Stage
-from tests.faults.unbroken import unbroken
+from tests.faults.unbroken import LOOP, unbroken
 from tests.faults.warm import Warm
 
 KILLED_ONCE, KILLED_TWICE, DISKS = 20, 8, 6
@@ -29,6 +29,13 @@ def test_a_run_that_is_killed_anywhere_goes_on(warm: Warm) -> None:
     wanted, calls = unbroken(warm)
     sample = random.Random(1).sample(calls, KILLED_ONCE)
     faults = {call: fault for call in sample if (fault := killed_once(warm, wanted, *call))}
+    assert faults == {}
+
+
+def test_a_run_whose_model_does_something_once_is_killed_anywhere_and_does_it_once(warm: Warm) -> None:
+    wanted, calls = unbroken(warm, LOOP)
+    sample = random.Random(3).sample(calls, KILLED_ONCE)
+    faults = {call: fault for call in sample if (fault := killed_once(warm, wanted, *call, flow=LOOP))}
     assert faults == {}
 
 

@@ -56,7 +56,18 @@ steps:
   note: {set: {noted: "${{ steps.ask.output }}"}}
 outputs: {said: "${{ steps.note.output.noted }}"}
 """
-REPLIES = "default: fine\nreplies:\n  - {step: weak, error: {message: too weak}}\n"
+SEND = """\
+  send: {tool: append, with: {line: "${{ steps.each.output | length }}"}}
+"""
+LOOP = FLOW.replace(SEND, "  send: {needs: [enough], prompt: {user: Send., tools: [append, list_files]}}\n")
+"""The same run, but that a model does what is to be done once, in a conversation of three turns."""
+REPLIES = """\
+default: fine
+replies:
+  - {step: weak, error: {message: too weak}}
+  - {step: send, turn: 1, tool_calls: [{tool: list_files}, {tool: append, arguments: {line: x}}]}
+  - {step: send, turn: 2, tool_calls: [{tool: list_files}]}
+"""
 RUN = ("run", "flow.yaml", "--model", "scripted:replies.yaml", "--json")
 RESUME = ("resume", "--json")
 
@@ -144,9 +155,9 @@ def project(warm: Warm, flow: str = FLOW) -> Iterator[Project]:
         yield Project(folder, warm)
 
 
-def unbroken(warm: Warm) -> tuple[object, list[tuple[str, int]]]:
+def unbroken(warm: Warm, flow: str = FLOW) -> tuple[object, list[tuple[str, int]]]:
     """The outputs of a run that nothing breaks, and each call that it makes on its files: name, number."""
-    with project(warm) as one:
+    with project(warm, flow) as one:
         ended = warm.run(one.folder, *RUN, trace=True)
         assert ended.code == 0, ended
         calls = [
