@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic.functional_validators import AfterValidator, BeforeValidator
@@ -125,3 +125,7 @@ class Strict(BaseModel):
     """The root of every YAML model: frozen, strict types, unknown keys refused, docstrings as descriptions."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # What is frozen need not be copied, as pydantic does with a default for each of ten thousand steps.
+        return self

@@ -110,14 +110,13 @@ def _nameable(tools: Mapping[str, Tool]) -> list[str]:
 def schema_of(reader: Reader, prompt: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     """What the file says that a prompt's `schema` names; None where it stands in the flow, or there is none."""
     given = prompt.get("schema")
-    mark = reader.loaded.mark((*path, "schema"))
     if isinstance(given, str):
         schema = reader.loaded.schemas.get(given)
         return schema if isinstance(schema, dict) else None
     if isinstance(given, dict):
         now = reader.now(given, (*path, "schema"))
         if isinstance(now, dict) and (fault := schema_fault(now)):
-            reader.problem(mark, f'"schema" {fault}')
+            reader.problem(reader.loaded.mark((*path, "schema")), f'"schema" {fault}')
     return None
 
 

@@ -152,12 +152,14 @@ def compile_value(
         return Compiled(data, (), _Constant(data)), errors
 
     def compile_node(data: Json, path: Path) -> _Node:
-        if not _holds_template(data):
-            return _Constant(data)
         if isinstance(data, dict):
-            return _Mapping({key: compile_node(value, (*path, key)) for key, value in data.items()})
+            inner = {key: compile_node(value, (*path, key)) for key, value in data.items()}
+            return _Constant(data) if all(map(_is_constant, inner.values())) else _Mapping(inner)
         if isinstance(data, list):
-            return _List([compile_node(value, (*path, index)) for index, value in enumerate(data)])
+            items = [compile_node(value, (*path, index)) for index, value in enumerate(data)]
+            return _Constant(data) if all(map(_is_constant, items)) else _List(items)
+        if not (isinstance(data, str) and is_template(data)):
+            return _Constant(data)
         try:
             template = parse(data)
             for name, occurrence in template.bound:
@@ -222,6 +224,10 @@ class _List:
 
     def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
         return [node.render(scope, cuts, misses, left) for node in self.items]
+
+
+def _is_constant(node: _Node) -> bool:
+    return type(node) is _Constant
 
 
 _Node = _Constant | _Scalar | _Mapping | _List
