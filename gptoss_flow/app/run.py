@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,8 @@ from gptoss_flow.tools.ui_pane.panes import Panes
 from gptoss_flow.tools.ui_pane.tool import put_back
 from gptoss_flow.words import count
 
+LAST_CLOSE_S = 0.5
+"""How long the last signal waits for those who see the run's events."""
 SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
     signal.SIGTERM: ExitCode.TERMINATED,
@@ -373,6 +376,11 @@ async def _to_its_end(executor: Executor, close: Callable[[], Awaitable[None]]) 
         raise
 
 
+def _closed(journal: Journal) -> None:
+    with suppress(Exception):
+        journal.close()
+
+
 @contextmanager
 def _signals(executor: Executor, journal: Journal) -> Iterator[None]:
     """Signals interrupt the run; the last one ends the process at once (its servers lose their lease with it)."""
@@ -385,8 +393,9 @@ def _signals(executor: Executor, journal: Journal) -> Iterator[None]:
             return
         with suppress(Exception):  # whatever goes wrong now, the user wants out
             executor.abort()
-        with suppress(Exception):
-            journal.close()
+        closing = threading.Thread(target=_closed, args=(journal,), daemon=True)
+        closing.start()  # the record first; whoever watches too may take longer than the user wants to wait
+        closing.join(LAST_CLOSE_S)
         os._exit(first[0])
 
     for number, code in SIGNALS.items():

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,30 @@ def test_a_third_signal_ends_the_process_with_the_record_closed(project: Project
     run.process.send_signal(signal.SIGCONT)
     assert run.end() in (130, 143)
     assert set(ends(project)) == {"a", "a.ask", "a.inner_last", "b", "last", "never"}
+
+
+def test_the_last_signal_waits_for_nobody_who_watches(project: Project) -> None:
+    """As for a collector of spans that is gone."""
+    replies(project, "text: bye, delay: 60s")
+    program = """
+import os, signal, threading
+from pathlib import Path
+from gptoss_flow.app.bind import Given
+from gptoss_flow.app.check import check_flow
+from gptoss_flow.app.run import run_flow_sync
+
+class Stuck:
+    def take(self, stamped):
+        if stamped.event.type == "step_started":
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def close(self):
+        threading.Event().wait()
+
+given = Given(inputs={}, servers={}, cwd=Path.cwd())
+run_flow_sync(check_flow("flow.yaml"), given, views=[Stuck()], model="scripted:replies.yaml")
+"""
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, cwd=project.folder, env=project.environ, timeout=30).returncode == 130
+    assert "a" in ends(project)
