@@ -114,6 +114,9 @@ class BlockingClient:
         except TimeoutError:
             raise self._timeout() from None
         except (OSError, Broken) as error:
+            if not_trusted := getattr(error, "verify_message", ""):  # `ssl` is not imported for its error's sake
+                said = f"the certificate of {self._url} is not trusted: {not_trusted.rstrip('.')}"
+                raise Unavailable(f"{said}; name its authority's file in $SSL_CERT_FILE") from None
             why = getattr(error, "strerror", None) or type(error).__name__
             raise Unavailable(
                 f"no server answers at {self._url} ({why}); start it, or change the address"

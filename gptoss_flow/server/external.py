@@ -15,9 +15,11 @@ from gptoss_flow.server import states
 from gptoss_flow.server.causes import Death
 from gptoss_flow.server.identity import Expected, Identity, NotOurs, prove, shown
 from gptoss_flow.server.openai_identity import offered_model
-from gptoss_flow.server.probe import NoReply, ask
+from gptoss_flow.server.probe import NoReply, Untrusted, ask
 from gptoss_flow.server.problems import KeyProblem
 from gptoss_flow.server.settings import given_key
+
+TRUST_HINT = "name its authority's file in $SSL_CERT_FILE, or change url"
 
 
 class ExternalServer:
@@ -93,6 +95,9 @@ class ExternalServer:
         key = given_key(self.profile, self._environ)
         try:
             found = await asyncio.to_thread(self._look, key)
+        except Untrusted as error:
+            said = f"the certificate of {self._url} is not trusted: {error}"
+            raise Unavailable(KeyProblem(None, said, TRUST_HINT, ("url",))) from None
         except NoReply as error:
             if self._endpoint is not None:
                 return self._endpoint  # it is busy, or gone: the request will tell

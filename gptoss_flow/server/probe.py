@@ -29,6 +29,10 @@ class NoReply(Exception):
     """Nobody listens, or what listens did not speak HTTP in time."""
 
 
+class Untrusted(NoReply):
+    """Nobody that this machine trusts vouches for the server's certificate."""
+
+
 def ask(
     url: str,
     path: str,
@@ -58,6 +62,8 @@ def ask(
             connection.request("POST" if payload else "GET", parts.path + path, payload, headers)
             response = connection.getresponse()
             data = response.read(BODY_MAX)
+        except ssl.SSLCertVerificationError as error:
+            raise Untrusted(error.verify_message.rstrip(".")) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NoReply(getattr(error, "strerror", None) or str(error) or type(error).__name__) from None
     try:
