@@ -424,6 +424,8 @@ class Grants:
     network: bool = False
     """Whether tool code in the sandbox may use the network."""
     sandbox: SandboxName = "auto"
+    sandboxed: bool = False
+    """The step says `sandbox` itself: then the user's own functions run in it too."""
     unsandboxed: bool = False
     """The user's own word (`--allow-unsandboxed`), without which `dangerously_none` is refused."""
 

@@ -13,6 +13,7 @@ from gptoss_flow.permissions import granted
 from gptoss_flow.ports import Message, Tool
 from gptoss_flow.tools import TOOLS
 from gptoss_flow.tools.function import NotAToolError, function_tool
+from gptoss_flow.tools.sandboxed_function import Origin
 from gptoss_flow.words import suggest
 
 Asked = str | Sequence[Message | Mapping[str, str]]
@@ -69,6 +70,7 @@ def _function(function: Callable[..., Any]) -> Tool:
         text = getattr(getattr(plain, "__code__", None), "co_code", b"")
     code = sha256(text).hexdigest()[:16]
     try:
-        return function_tool(function, getattr(function, "__name__", "it"), source=source, code=code)
+        name = getattr(function, "__name__", "it")
+        return function_tool(function, code=code, origin=Origin(name, source, module=function.__module__))
     except NotAToolError as error:
         raise Invalid(*error.problems) from None

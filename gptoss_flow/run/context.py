@@ -161,7 +161,8 @@ class Context:
             base.grants,
             hosts=tuple(of_both.hosts),
             network=bool(of_both.network),
-            sandbox=self._node.step.sandbox_name(),
+            sandbox=self._node.step.sandbox_name() or "auto",
+            sandboxed=self._node.step.sandbox_name() is not None,
         )
         return replace(
             base,

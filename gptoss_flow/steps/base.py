@@ -144,9 +144,9 @@ class StepKeys(CommonKeys):
         """The server it says it wants, by the flow's name for it."""
         return None
 
-    def sandbox_name(self) -> SandboxName:
-        """What tool code runs in that it calls."""
-        return "auto"
+    def sandbox_name(self) -> SandboxName | None:
+        """What tool code runs in that it calls; None: it does not say."""
+        return None
 
     def streams(self) -> bool:
         """Whether a terminal shows what it generates as it arrives."""

@@ -37,8 +37,8 @@ class PromptStep(StepKeys):
     def streams(self) -> bool:
         return self.prompt.stream
 
-    def sandbox_name(self) -> SandboxName:
-        return self.prompt.sandbox
+    def sandbox_name(self) -> SandboxName | None:
+        return "auto" if self.prompt.sandbox is True else self.prompt.sandbox
 
     async def run(self, context: StepContext) -> Result:
         body = PromptBody.model_validate((await context.body())["prompt"], context=RENDERED)

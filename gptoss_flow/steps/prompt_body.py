@@ -102,8 +102,8 @@ class PromptKeys(Strict):
     """How many tokens, computed and generated over all turns, it may go on after."""
     permissions: Permissions = Permissions()
     """Which calls are made, beside what the flow's `permissions` say."""
-    sandbox: SandboxName = "auto"
-    """What tool code runs in."""
+    sandbox: Literal[True] | SandboxName | None = None
+    """What tool code runs in; `true`, or a name: functions of one's own run in it too."""
     schema_: Annotated[dict[str, Any] | str | None, Field(alias="schema")] = None
     """JSON Schema that the answer must follow, or a file of such, relative to the flow; `output` is its value."""
     grammar: str | None = None

@@ -25,8 +25,8 @@ class ToolKeys(Strict):
     """Variables for tool code; their values may be secrets."""
     permissions: Permissions = Permissions()
     """What the tool may reach, and whether a person is asked before it is called."""
-    sandbox: SandboxName = "auto"
-    """What tool code runs in."""
+    sandbox: Literal[True] | SandboxName | None = None
+    """What tool code runs in; `true`, or a name: functions of one's own run in it too."""
 
 
 class ToolStep(ToolKeys, StepKeys):
@@ -40,8 +40,8 @@ class ToolStep(ToolKeys, StepKeys):
     tool: str
     """The tool's name, such as repo_files, read_file or list_files."""
 
-    def sandbox_name(self) -> SandboxName:
-        return self.sandbox
+    def sandbox_name(self) -> SandboxName | None:
+        return "auto" if self.sandbox is True else self.sandbox
 
     async def run(self, context: StepContext) -> Result:
         body = await context.body()

@@ -23,6 +23,7 @@ from gptoss_flow.tools.docstring import read_docstring
 from gptoss_flow.tools.json_value import json_value
 from gptoss_flow.tools.names import MODEL_NAME
 from gptoss_flow.tools.quiet import nothing_on_stdout
+from gptoss_flow.tools.sandboxed_function import Origin, call_in_sandbox
 from gptoss_flow.tools.thread import in_thread
 from gptoss_flow.tools.workspace import refusal
 
@@ -58,6 +59,8 @@ class FunctionTool:
     function: Callable[..., Any]
     place: Mark
     """Where it is written."""
+    origin: Origin
+    """Where a sandbox has it from."""
 
     @cached_property
     def parameters(self) -> Mapping[str, Json]:
@@ -68,7 +71,10 @@ class FunctionTool:
         return {"type": "object", "properties": {}, **named}
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
-        given = self._parsed(validate_arguments(self, arguments))
+        checked = validate_arguments(self, arguments)
+        given = self._parsed(checked)
+        if context.grants.sandboxed:
+            return await call_in_sandbox(self.name, self.origin, checked, context)
         with nothing_on_stdout():
             try:
                 if inspect.iscoroutinefunction(self.function):
@@ -96,8 +102,9 @@ class FunctionTool:
         return {str(fields[name].alias): getattr(model, name) for name in model.model_fields_set}
 
 
-def function_tool(function: object, name: str, *, source: str, code: str) -> FunctionTool:
-    """The tool that a function is; `source` is its file as it is to be shown. Raises `NotAToolError`."""
+def function_tool(function: object, *, code: str, origin: Origin) -> FunctionTool:
+    """The tool that a function is. Raises `NotAToolError`."""
+    name, source = origin.function, origin.file
     if not inspect.isfunction(function):
         said = f'"{name}" is not a function' if function is not None else f'there is no function "{name}"'
         raise NotAToolError(Problem(Mark(source, 0, 0), said, "write def, or async def"))
@@ -115,6 +122,7 @@ def function_tool(function: object, name: str, *, source: str, code: str) -> Fun
         arguments=_arguments_of(function, about, place),
         function=function,
         place=place,
+        origin=origin,
     )
     try:
         tool.parameters  # noqa: B018  # made now: what has no schema is to be told before the run

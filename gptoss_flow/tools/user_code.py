@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from hashlib import sha256
+from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
 
 from gptoss_flow.errors import Mark, Problem
 from gptoss_flow.tools.function import FunctionTool, NotAToolError, function_tool
 from gptoss_flow.tools.names import FileFunction, ModuleFunction
+from gptoss_flow.tools.sandboxed_function import Origin
 from gptoss_flow.tools.source import MAX_SOURCE, CannotImportError, import_file, import_module
 from gptoss_flow.words import suggest
 
@@ -21,6 +23,8 @@ class UserCode:
     def __init__(self, folder: Path, shown: Path) -> None:
         self._folder, self._shown = folder, shown
         self._modules: dict[str, tuple[ModuleType, str, str]] = {}
+        self._texts: dict[str, str] = {}
+        """Of files, by their names as written."""
 
     def tool(self, named: FileFunction | ModuleFunction, mark: Mark | None) -> FunctionTool:
         """Raises `NotAToolError` with what is wrong: at `mark`, or in the code itself."""
@@ -29,7 +33,11 @@ class UserCode:
         if function is None:
             said = f'"{source}" has no function "{named.function}"'
             raise NotAToolError(Problem(mark, said, suggest(named.function, _functions_of(module))))
-        return function_tool(function, named.function, source=source, code=code)
+        if isinstance(named, FileFunction):
+            origin = Origin(named.function, source, source=self._texts[named.path])
+        else:
+            origin = Origin(named.function, source, module=named.module)
+        return function_tool(function, code=code, origin=origin)
 
     def _module(self, named: FileFunction | ModuleFunction, mark: Mark | None) -> tuple[ModuleType, str, str]:
         """The module, its file as it is to be shown, and the hash of that."""
@@ -57,7 +65,9 @@ class UserCode:
             raise NotAToolError(Problem(mark, f"cannot read {shown}: {error.strerror}")) from None
         if len(text) > MAX_SOURCE:
             raise NotAToolError(Problem(mark, f"{shown} has more than {MAX_SOURCE >> 20} MiB"))
-        return import_file(path.resolve(), text, shown), shown, _digest(text)
+        module = import_file(path.resolve(), text, shown)
+        self._texts[written] = decode_source(text)
+        return module, shown, _digest(text)
 
 
 def _installed(name: str) -> tuple[ModuleType, str, str]:

@@ -36,6 +36,7 @@ _HARMONY = "prompt/test_harmony.py::test_"
 _RESUME = "cli/test_resume.py::test_"
 _LOOP = "steps/test_loop.py::test_"
 _LOOPS = "cli/test_tool_loops.py::test_"
+_STDIO = "tools/mcp/test_stdio.py::test_"
 _SANDBOX = "tools/sandbox/test_process.py::test_"
 _ATTACKS = "tools/sandbox/test_attacks.py::test_"
 
@@ -268,6 +269,17 @@ ROWS: dict[str, Row] = {
         _LOOP + "a_call_that_is_none_goes_back_is_on_record_and_runs_nothing",
         _LOOPS + "hostile_results_and_calls_are_escaped_wherever_they_are_shown",
     ),
+    "E04": _row(
+        "a tool server's names: spaces, control tokens, twice, one of ours",
+        _STDIO + "names_that_a_prompt_could_not_hold_are_left_out",
+        _STDIO + "a_server_that_cannot_be_used_is_not_there",
+        "tools/test_registry.py::test_what_is_wrong_with_a_tool_server_is_told",
+    ),
+    "E05": _row(
+        "a tool server's descriptions change",
+        _STDIO + "a_change_from_what_was_pinned_stops_and_shows_itself",
+        "tools/mcp/test_time_server.py::test_a_flow_uses_a_server_and_is_held_to_its_lock",
+    ),
     "E06": _row(
         "malformed output of a model",
         "token-fuzz",
@@ -400,6 +412,15 @@ ROWS: dict[str, Row] = {
         "tools/browser/test_html.py::test_no_page_takes_long",
         "tools/browser/test_html.py::test_what_nobody_sees_is_left_out",
     ),
+    "F19": _row(
+        "a tool server hangs, floods, lies, ends, writes logs",
+        _STDIO + "every_way_to_misbehave_in_a_call_is_the_tools_error",
+        _STDIO + "a_flood_of_messages_ends_the_server_and_not_us",
+        _STDIO + "a_server_that_cannot_be_used_is_not_there",
+        _STDIO + "what_is_no_message_is_passed_over_and_standard_error_is_not_ours",
+        _STDIO + "nothing_outlives_us_however_we_are_killed",
+        "tools/mcp/test_http.py::test_what_such_a_server_may_not_do_is_told",
+    ),
     "F24": _row(
         "file modes under umask 000",
         "secrets-kept",
@@ -423,6 +444,8 @@ ROWS: dict[str, Row] = {
     "F30": _row(
         "what lies in the working folder is loaded",
         "tools/test_python.py::test_the_workspace_is_here_and_stands_in_for_nothing",
+        "tools/test_registry.py::test_nothing_is_found_from_the_working_folder",
+        _STDIO + "a_program_is_never_found_in_the_working_folder_by_its_bare_name",
     ),
 }
 

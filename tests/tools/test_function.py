@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from gptoss_flow.errors import Invalid, StepError
-from gptoss_flow.ports import ToolContext
+from gptoss_flow.ports import Grants, ToolContext
 from gptoss_flow.tool_marks import mark_of, tool
 from gptoss_flow.tools.docstring import read_docstring
 from gptoss_flow.tools.json_value import MAX_DEPTH, json_value
+from tests.conftest import need
 from tests.tools.own_functions import called, function
 
 TYPED = '''
@@ -226,3 +228,68 @@ def test_what_is_nested_without_end_is_refused() -> None:
     circle.append(circle)
     with pytest.raises(ValueError, match=f"more than {MAX_DEPTH} deep"):
         json_value(circle)
+
+
+SANDBOXED = """
+import os
+from dataclasses import dataclass
+from gptoss_flow import tool
+
+@dataclass
+class Point:
+    x: int
+
+@tool(effect="pure")
+def f(p: Point, n: int = 2) -> dict:
+    print("to nobody")
+    return {"x": p.x * n, "kind": type(p).__name__, "home": os.path.exists(HOME), "cwd": os.getcwd()}
+
+async def later() -> str: return "later"
+
+def broken(): raise KeyError("bean")
+
+def bytes_(): return b"x"
+
+def quits(): os._exit(3)
+
+def dials():
+    import socket
+    socket.create_connection(("127.0.0.1", PORT), 2)
+"""
+
+
+def test_a_sandboxed_call_sees_the_workspace_and_nothing_else(tmp_path: Path) -> None:
+    need("bwrap")
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        text = SANDBOXED.replace("HOME", repr(str(tmp_path))).replace("PORT", str(port))
+
+        def sandboxed(name: str, **given: Any) -> Any:
+            context = ToolContext(workspace=workspace, grants=Grants(sandboxed=True))
+            return asyncio.run(function(tmp_path, text, name).call(given, context))
+
+        assert sandboxed("f", p={"x": 3}) == {"x": 6, "kind": "Point", "home": False, "cwd": "/workspace"}
+        assert sandboxed("later") == "later"
+        for name, said in (
+            ("broken", r"tool \"broken\": KeyError: 'bean' \(helpers.py:17\)"),
+            ("bytes_", "what it gave back is no JSON"),
+            ("quits", "gave nothing back: it ended with exit code 3"),
+            ("dials", "ConnectionRefusedError|OSError"),
+        ):
+            with pytest.raises(StepError, match=said):
+                sandboxed(name)
+        with pytest.raises(StepError, match="x must be a whole number, not"):
+            sandboxed("f", p={"x": "three"})
+
+
+def test_a_sandbox_is_taken_where_the_step_says_so_and_none_needs_the_users_word(
+    tmp_path: Path,
+) -> None:
+    plain = function(tmp_path, SANDBOXED.replace("HOME", "'/'").replace("PORT", "0"))
+    assert called(plain, {"p": {"x": 1}}, tmp_path)["cwd"] == str(Path.cwd())
+    refused = ToolContext(workspace=tmp_path, grants=Grants(sandboxed=True, sandbox="dangerously_none"))
+    with pytest.raises(StepError, match="--allow-unsandboxed") as caught:
+        asyncio.run(plain.call({"p": {"x": 1}}, refused))
+    assert caught.value.exit_code == 3
