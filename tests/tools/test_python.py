@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.ports import ToolContext
+from gptoss_flow.testing.project import Project
 from gptoss_flow.tools import TOOLS, python
 from gptoss_flow.tools.python import LENGTH, Reply, read_reply
 from gptoss_flow.tools.sandbox import bwrap
 from tests.conftest import need
+from tests.processes import gone_after
 
 WELL = {"stdout": "", "stderr": "", "value": None, "error": None, "truncated": False, "timed_out": False}
 Run = Callable[..., dict[str, Any]]
@@ -154,6 +156,31 @@ def test_calls_of_one_turn_wait_for_each_other(workspace: Path) -> None:
         return [result["value"] for result in results]
 
     assert asyncio.run(at_once()) == [None, "1", "2", "3", "4", "5"]
+
+
+FLOW = """\
+version: 1
+steps:
+  a:
+    prompt: {user: What is 6 times 7?, tools: [python]}
+"""
+CALLS = [
+    {"turn": 1, "tool_calls": [{"tool": "python", "arguments": "x = 6"}]},
+    {"turn": 2, "tool_calls": [{"tool": "python", "arguments": {"code": "print(x * 7)\nx / 0"}}]},
+    {"contains": "ZeroDivisionError", "text": "42"},
+]
+
+
+def test_a_model_calls_it_as_gpt_oss_does_and_it_remembers_within_the_step(tmp_path: Path) -> None:
+    need("bwrap", found=bwrap.probe() is None)
+    project = Project(tmp_path)
+    project.write("flow.yaml", FLOW)
+    project.write("replies.yaml", json.dumps({"replies": CALLS}))
+    done = project.run("run", "flow.yaml", "--model", "scripted:replies.yaml")
+    assert (done.code, done.out) == (0, "42\n"), done.err
+    results = [event["result"] for event in project.events() if event["type"] == "tool_finished"]
+    assert [result["stdout"] for result in results] == ["", "42\n"]
+    gone_after(tmp_path, 1.0)
 
 
 @given(st.binary(max_size=60), st.integers(0, 80))

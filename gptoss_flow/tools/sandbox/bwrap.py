@@ -34,6 +34,13 @@ OF_THE_KERNEL = (
 """Files of /proc that tell of the whole machine, which root may read."""
 
 
+NO_FILTER = Problem(
+    None,
+    f"no sandbox for tool code: no filter of system calls is known for {platform.machine()}",
+    f"choose docker or podman; known are {', '.join(seccomp.AUDIT_ARCH)}",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """What of this machine decides the arguments."""
@@ -142,7 +149,7 @@ class Bubblewrap:
         )
         rules = seccomp.filter_for()
         if rules is None:
-            raise unavailable(Problem(None, f"no filter of system calls is known for {platform.machine()}"))
+            raise unavailable(NO_FILTER)
         descriptor = os.memfd_create("seccomp")
         os.write(descriptor, rules)
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -187,6 +194,8 @@ def probe() -> Problem | None:
     program = find()
     if isinstance(program, Problem):
         return program
+    if seccomp.filter_for() is None:
+        return NO_FILTER
     host = this_host()
     given = [
         *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--cap-drop", "ALL"),

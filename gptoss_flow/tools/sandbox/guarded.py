@@ -36,12 +36,19 @@ def checked(workspace: Path) -> Path:
     real = Path(os.path.realpath(workspace))
     if not real.is_dir():
         raise refusal(f'the workspace "{one_line(str(workspace))}" is not a folder')
-    if Path(os.path.realpath(Path.home())).is_relative_to(real):
+    if (home := _home()) is not None and home.is_relative_to(real):
         raise _too_much(real, "holds your home, which is not for tool code to see")
     for running in _running():
         if real.is_relative_to(running):
             raise _too_much(real, f"lies in {running}, which is not for tool code to change")
     return real
+
+
+def _home() -> Path | None:
+    try:
+        return Path(os.path.realpath(Path.home()))
+    except RuntimeError:  # Whoever runs us has none.
+        return None
 
 
 def _too_much(workspace: Path, why: str) -> StepError:

@@ -20,7 +20,7 @@ HEADER = struct.Struct(">cI")
 FRAME_BYTES = 65536
 """The longest frame that a warden sends; a longer one is no warden's."""
 NICE = 5
-GONE_S = 5.0
+GRACE_S, GONE_S = 0.5, 5.0
 COMPLAINT_BYTES = 4096
 LIMIT_NAMES: tuple[LimitName, ...] = ("memory", "processes", "cpu", "disk", "output")
 SIGXCPU, SIGXFSZ = 24, 25
@@ -133,12 +133,13 @@ class Process:
         await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if self._handle is not None:
-                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-                os.close(self._handle)
-            elif self._process.returncode is None:
-                self._process.kill()
+        self._in.close()
+        if not self._launch.own_processes:
+            # No namespace ends what the program started: its warden does, once it hears that we are gone.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await self._drained()
+        self._kill()
         if self._launch.end:
             killer = await asyncio.create_subprocess_exec(
                 *self._launch.end,
@@ -147,15 +148,25 @@ class Process:
                 stderr=asyncio.subprocess.DEVNULL,
             )
             await killer.wait()
-        self._in.close()
-        # The pipes end when the last process that has them does.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GONE_S):
-                while await self._out.read(FRAME_BYTES):
-                    pass
-                await self._complaints
+                await self._drained()
         await self._process.wait()
         self._complaints.cancel()
+
+    async def _drained(self) -> None:
+        """The pipes end when the last process that has them does."""
+        while await self._out.read(FRAME_BYTES):
+            pass
+        await asyncio.shield(self._complaints)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._handle is not None:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+                os.close(self._handle)
+            elif self._process.returncode is None:
+                self._process.kill()
 
 
 def _handle(pid: int) -> int | None:

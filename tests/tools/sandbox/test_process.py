@@ -246,6 +246,17 @@ def test_cancelling_ends_everything_within_a_second(tmp_path: Path) -> None:
     assert asyncio.run(cancelled()) < GONE_S
 
 
+def test_without_a_sandbox_it_ends_all_that_the_program_started(tmp_path: Path) -> None:
+    async def both() -> None:
+        for timeout_s, line in ((60.0, f"{DAEMONS} echo done"), (0.5, f"trap '' TERM; {DAEMONS} wait")):
+            job = Job(argv=["/bin/sh", "-c", line], workspace=tmp_path)
+            ended = await run(KINDS["dangerously_none"], job, timeout_s=timeout_s, keep_bytes=100)
+            assert ended.timed_out == (timeout_s < 60)
+            gone_after(tmp_path, GONE_S)
+
+    asyncio.run(both())
+
+
 def test_killing_us_ends_everything_within_a_second(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys; from pathlib import Path; from gptoss_flow.tools.sandbox import KINDS; "
