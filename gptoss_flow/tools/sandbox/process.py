@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import marshal
 import os
+import re
 import signal
 import struct
 from dataclasses import asdict
@@ -89,7 +90,7 @@ class Process:
             for descriptor in launch.pass_fds:
                 os.close(descriptor)
         started = cls(process, launch)
-        started._send(b"s", json.dumps(_spec(job, launch)).encode())
+        started._send(b"s", marshal.dumps(_spec(job, launch), 2))
         return started
 
     def write(self, data: bytes) -> None:
@@ -201,21 +202,17 @@ def _spec(job: Job, launch: Launch) -> dict[str, Any]:
 
 def last_word(data: bytes) -> tuple[int | None, LimitName | None]:
     """Exit code and limit from a warden's last frame. Raises `StepError` where the program could not be run."""
-    try:
-        said = json.loads(data)
-    except ValueError:
-        said = None
-    match said:
-        case {"exit": int(code)}:
-            return code, None
-        case {"signal": int(number)}:
-            return 128 + number, "cpu" if number == SIGXCPU else "disk" if number == SIGXFSZ else None
-        case {"limit": str(name)} if name in LIMIT_NAMES:
-            return None, name
-        case {"error": str(why)}:
-            raise refusal(f"the program cannot be run: {one_line(why)}")
-        case _:
-            raise StepError("tool", "the sandbox ended with no word that can be understood")
+    word, _, what = data.decode("utf-8", "replace").partition(" ")
+    number = int(what) if re.fullmatch("[0-9]{1,3}", what) else None
+    if word == "exit" and number is not None:
+        return number, None
+    if word == "signal" and number is not None:
+        return 128 + number, "cpu" if number == SIGXCPU else "disk" if number == SIGXFSZ else None
+    if word == "limit" and what in LIMIT_NAMES:
+        return None, what
+    if word == "error":
+        raise refusal(f"the program cannot be run: {one_line(what)}")
+    raise StepError("tool", "the sandbox ended with no word that can be understood")
 
 
 async def run(kind: Kind, job: Job, *, timeout_s: float, keep_bytes: int, stdin: bytes = b"") -> Ended:

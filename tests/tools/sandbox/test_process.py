@@ -136,7 +136,7 @@ def test_what_is_kept_is_the_beginning_and_the_end(pieces: list[bytes], most: in
         assert f"… {len(whole) - 2 * half} bytes left out …" in kept.text()
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"exit": "0"}', b'{"limit": "no such"}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"exit", b"exit x", b"exit -1", b"exit 9999", b"limit no such", b"\xff 1"])
 def test_a_last_word_that_is_none_is_an_error(data: bytes) -> None:
     with pytest.raises(StepError, match="no word"):
         last_word(data)

@@ -1,9 +1,9 @@
 """Runs inside a sandbox as its first process: starts one program, carries its input and output, holds its limits.
 
 It speaks with the host by frames on its own standard input and output, which the program does not have: a
-letter, a length, that many bytes. From the host: `s` what is to run (JSON, first), `i` input, `c` its end. To the
+letter, a length, that many bytes. From the host: `s` what is to run (first), `i` input, `c` its end. To the
 host: `b` the program runs, `o` and `e` its output, `r` what it wrote to descriptor 3 where it has one, `x` how it
-ended (JSON, last). When the host is gone or the program ends, this process ends, and with it, where it is process
+ended (last). When the host is gone or the program ends, this process ends, and with it, where it is process
 1, all that is left.
 
 Nothing but the standard library is there, and the interpreter may be as old as 3.8.
@@ -11,20 +11,23 @@ Nothing but the standard library is there, and the interpreter may be as old as 
 
 from __future__ import annotations
 
-import contextlib
+# Without the enumerations of `signal`, which take as long to load as all the rest.
+import _signal as signal  # type: ignore[import-not-found]
 import ctypes
 import errno
 import fcntl
-import json
+import marshal
 import os
 import resource
 import select
-import signal
 import struct
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
 
 HEADER = struct.Struct(">cI")
 TICK_S = 0.05
@@ -42,6 +45,19 @@ LIMITS = (
     ("RLIMIT_NOFILE", "open_files"),
     ("RLIMIT_CPU", "cpu_s"),
 )
+
+
+class Ignoring:
+    """As `contextlib.suppress`, which would have to be loaded."""
+
+    def __init__(self, *errors: type[BaseException]) -> None:
+        self.errors = errors
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is not None and issubclass(kind, self.errors)
 
 
 def main() -> None:
@@ -77,7 +93,7 @@ class Control:
             if not self.read():
                 os._exit(0)
         os.set_blocking(self.target, False)
-        return json.loads(data)
+        return marshal.loads(data)
 
     def read(self) -> bool:
         """Whether the host is still there."""
@@ -102,13 +118,13 @@ class Control:
         self.pending += HEADER.pack(letter, len(data)) + data
 
     def flush(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with Ignoring(BlockingIOError):
             while self.pending:
                 del self.pending[: os.write(self.target, self.pending[:PIECE])]
 
-    def last(self, data: Any) -> None:
+    def last(self, word: str, what: object) -> None:
         os.set_blocking(self.target, True)
-        self.say(b"x", json.dumps(data).encode())
+        self.say(b"x", f"{word} {what}".encode())
         while self.pending:
             del self.pending[: os.write(self.target, self.pending)]
 
@@ -134,7 +150,7 @@ class Warden:
         try:
             self.start()
         except OSError as error:
-            self.end({"error": os.strerror(error.errno or errno.EINVAL)})
+            self.end("error", os.strerror(error.errno or errno.EINVAL))
         self.control.say(b"b", b"")
         self.take()
         next_look = 0.0
@@ -143,11 +159,11 @@ class Warden:
             status = self.reap()
             if status is not None:
                 self.drain()
-                self.end(ended(status))
+                self.end(*ended(status))
             now = time.monotonic()
             if now >= next_look:
                 if limit := self.exceeded():
-                    self.end({"limit": limit})
+                    self.end("limit", limit)
                 next_look = now + TICK_S
 
     def start(self) -> None:
@@ -181,7 +197,7 @@ class Warden:
     def execute(self, stdin: int, out: int, err: int, reply: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
         for number in range(1, signal.NSIG):
-            with contextlib.suppress(OSError, ValueError):  # SIGKILL, SIGSTOP and libc's own
+            with Ignoring(OSError, ValueError):  # SIGKILL, SIGSTOP and libc's own
                 signal.signal(number, signal.SIG_DFL)
         os.setsid()
         given = [stdin, out, err, reply] if self.spec["replies"] else [stdin, out, err]
@@ -231,7 +247,7 @@ class Warden:
 
     def hear(self) -> None:
         if not self.control.read():
-            self.end(None)
+            self.end("", "")
         self.take()
 
     def take(self) -> None:
@@ -313,17 +329,17 @@ class Warden:
             return "memory"
         return ""
 
-    def end(self, last: dict[str, Any] | None) -> NoReturn:
+    def end(self, word: str, what: object) -> NoReturn:
         if not self.spec["own_processes"]:
             kill_descendants(self.child)
-        if last is not None:
-            with contextlib.suppress(OSError):
-                self.control.last(last)
+        if word:
+            with Ignoring(OSError):
+                self.control.last(word, what)
         os._exit(0)
 
 
-def ended(status: int) -> dict[str, Any]:
-    return {"signal": os.WTERMSIG(status)} if os.WIFSIGNALED(status) else {"exit": os.WEXITSTATUS(status)}
+def ended(status: int) -> tuple[str, int]:
+    return ("signal", os.WTERMSIG(status)) if os.WIFSIGNALED(status) else ("exit", os.WEXITSTATUS(status))
 
 
 def told_of(pid: str) -> dict[str, int]:
@@ -356,7 +372,7 @@ def share_of(pid: str) -> int:
 
 def written_by(pid: str) -> int:
     """Bytes that this process, and those whose end it was told, had written to a disk."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/io", "rb") as file:
+    with Ignoring(OSError), open(f"/proc/{pid}/io", "rb") as file:
         for line in file:
             if line.startswith(b"write_bytes:"):
                 return int(line.split()[1])
@@ -367,7 +383,7 @@ def room() -> tuple[int, int]:
     """Bytes free on the workspace's disk, and bytes of memory available."""
     disk = os.statvfs(".")
     memory = sys.maxsize
-    with contextlib.suppress(OSError), open("/proc/meminfo", "rb") as file:
+    with Ignoring(OSError), open("/proc/meminfo", "rb") as file:
         for line in file:
             if line.startswith(b"MemAvailable:"):
                 memory = int(line.split()[1]) * 1024
@@ -376,7 +392,7 @@ def room() -> tuple[int, int]:
 
 def kill_descendants(child: int) -> None:
     """Where no namespace does it: the program's group, then, on Linux, whatever was left to this process."""
-    with contextlib.suppress(OSError):
+    with Ignoring(OSError):
         os.killpg(child, signal.SIGKILL)
     own = str(os.getpid())
     for _ in range(1000):
@@ -384,7 +400,7 @@ def kill_descendants(child: int) -> None:
         if not left:
             return
         for pid in left:
-            with contextlib.suppress(OSError):
+            with Ignoring(OSError):
                 os.kill(int(pid), signal.SIGKILL)
                 os.waitpid(int(pid), 0)
 
