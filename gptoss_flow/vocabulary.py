@@ -7,6 +7,7 @@ import hashlib
 import lzma
 import os
 import tempfile
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -22,6 +23,12 @@ SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 FIRST_CONTROL = 199_998
 """Ids from here on are control tokens; below, an id is the rank of its bytes in the table."""
 SIZE = 201_088
+
+
+# Bytes that print are themselves, the others are the characters from U+0100 on.
+_PRINTING = {*range(33, 127), *range(161, 173), *range(174, 256)}
+_CHARACTERS = {byte: 256 + i for i, byte in enumerate(b for b in range(256) if b not in _PRINTING)}
+_BYTES = {character: byte for byte, character in _CHARACTERS.items()}
 
 
 def table() -> bytes:
@@ -56,6 +63,30 @@ def provide(cache_dir: Path | None = None) -> Path:
         hint = f"set XDG_CACHE_HOME to a folder of yours, or {VARIABLE} to one that holds {FILE}"
         raise Unavailable(Problem(None, said, hint)) from error
     return folder
+
+
+def of_model(tokens: Sequence[str], name: str) -> bytes:
+    """The table, rebuilt from the tokens that a gpt-oss model file lists: an id is a rank. `name`: the model's.
+
+    Raises `Unavailable` where they are another vocabulary's.
+    """
+    lines = []
+    for rank, token in enumerate(tokens[:FIRST_CONTROL]):
+        try:
+            raw = token.translate(_BYTES).encode("latin-1")
+        except UnicodeEncodeError:
+            break
+        lines.append(base64.b64encode(raw) + b" %d\n" % rank)
+    data = b"".join(lines)
+    if hashlib.sha256(data).hexdigest() != SHA256:
+        said = f"the vocabulary of {name} is not that of gpt-oss"
+        raise Unavailable(Problem(None, said, "name a model file of gpt-oss, unchanged by whoever converted it"))
+    return data
+
+
+def spelled(token: bytes) -> str:
+    """A token as GGUF files have it, in GPT-2's way: every byte is a character that prints."""
+    return token.decode("latin-1").translate(_CHARACTERS)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

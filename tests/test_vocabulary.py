@@ -53,3 +53,13 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path: Path) -> None
 def test_ids_are_ranks() -> None:
     ranks = vocabulary.ranks()
     assert sorted(ranks.values()) == list(range(vocabulary.FIRST_CONTROL))
+
+
+def test_a_models_own_tokens_are_the_table() -> None:
+    ranks = vocabulary.ranks()
+    tokens = [vocabulary.spelled(token) for token in sorted(ranks, key=ranks.__getitem__)]
+    assert vocabulary.of_model([*tokens, "<|startoftext|>"], "m") == vocabulary.table()
+    swapped = [tokens[1], tokens[0], *tokens[2:]]
+    for other in ([], tokens[:-1], swapped, ["日", *tokens[1:]]):
+        with pytest.raises(Unavailable, match="the vocabulary of m is not that of gpt-oss"):
+            vocabulary.of_model(other, "m")

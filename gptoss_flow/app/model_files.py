@@ -7,9 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptoss_flow import vocabulary
 from gptoss_flow.app.profiles import choose_model_file, find_profile, known_places
 from gptoss_flow.errors import Invalid, Problem, Unavailable
 from gptoss_flow.events import Json
+from gptoss_flow.server.gguf_header import BadModelFile
+from gptoss_flow.server.gguf_tokens import read_tokens
 from gptoss_flow.server.model import Machine, Report, find_model
 from gptoss_flow.server.model_facts import ModelFacts, facts_of
 from gptoss_flow.server.model_file import ModelFile, inspect_model
@@ -67,6 +70,22 @@ def look_at(ref: str, machine: Machine, cwd: Path) -> tuple[ModelFile, ModelFact
         return model, facts_of(model)
     said = f"the model of profile {ref} is not on this machine"
     raise Unavailable(Problem(None, said, f"fetch it with: gptoss-flow model pull {ref}"))
+
+
+def write_vocabulary(ref: str, to: Path, machine: Machine, cwd: Path) -> None:
+    """gpt-oss's vocabulary as openai-harmony and tiktoken read it, rebuilt from a model file and checked.
+
+    Raises `Invalid`, `Unavailable`.
+    """
+    model, _ = look_at(ref, machine, cwd)
+    try:
+        data = vocabulary.of_model(read_tokens(model.path), str(model.path))
+        vocabulary.write_atomically(to, data)
+    except BadModelFile as error:
+        raise Unavailable(str(error)) from error
+    except OSError as error:
+        said = f"cannot write {to}: {error.strerror or error}"
+        raise Unavailable(Problem(None, said, "name another file with --to")) from error
 
 
 def model_json(known: KnownModel) -> dict[str, Json]:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import click
 
-from gptoss_flow.app.model_files import facts_json, known_models, look_at, model_json, pull_model
+from gptoss_flow import vocabulary
+from gptoss_flow.app.model_files import (
+    facts_json,
+    known_models,
+    look_at,
+    model_json,
+    pull_model,
+    write_vocabulary,
+)
 from gptoss_flow.cli import complete
 from gptoss_flow.cli.options import json_option
 from gptoss_flow.escape import one_line
@@ -67,6 +75,30 @@ def info(model: str, as_json: bool) -> None:
     """
     facts = facts_json(*look_at(model, Machine.here(), Path.cwd()))
     click.echo(json.dumps(facts, indent=2) if as_json else draw_facts(facts))
+
+
+@command.command("vocabulary", short_help="Write gpt-oss's vocabulary out of a model file.")
+@click.argument("model", metavar="PATH|PROFILE", shell_complete=complete.profiles)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=vocabulary.FILE,
+    help="The file to write.",
+    show_default=True,
+)
+def write_table(model: str, to: Path) -> None:
+    """Rebuild the table that openai-harmony needs from a gpt-oss model file, and print its path.
+
+    This program brings its own copy. For others, name the file's folder in TIKTOKEN_ENCODINGS_BASE. What is
+    written is checked: it is OpenAI's own table, byte for byte, or nothing.
+
+    \b
+    Examples:
+      gptoss-flow model vocabulary gpt-oss
+      gptoss-flow model vocabulary ~/models/gpt-oss-20b-MXFP4.gguf --to /tmp/o200k_base.tiktoken
+    """
+    write_vocabulary(model, to, Machine.here(), Path.cwd())
+    click.echo(to)
 
 
 def _say(line: str) -> None:

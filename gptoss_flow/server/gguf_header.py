@@ -101,7 +101,7 @@ def _parse(head: bytes, path: Path, size: int) -> GgufHeader:
     at = 24
     metadata: dict[str, Value] = {}
     for _ in range(keys):
-        key, at = _string(head, at)
+        key, at = string_at(head, at)
         (kind,) = struct.unpack_from("<I", head, at)
         value, at = _value(head, at + 4, kind, path)
         if len(key) <= _MAX_KEY_BYTES:
@@ -111,7 +111,7 @@ def _parse(head: bytes, path: Path, size: int) -> GgufHeader:
         raise BadModelFile("not_gguf", f"{path} is damaged: its alignment is {alignment!r:.40}")
     needed = parameters = 0
     for _ in range(tensors):
-        _, at = _string(head, at)
+        _, at = string_at(head, at)
         (dimensions,) = struct.unpack_from("<I", head, at)
         if dimensions > _MAX_DIMENSIONS:
             raise BadModelFile("not_gguf", f"{path} is damaged: a tensor has {dimensions} dimensions")
@@ -140,7 +140,8 @@ def _parse(head: bytes, path: Path, size: int) -> GgufHeader:
     )
 
 
-def _string(head: bytes, at: int) -> tuple[bytes, int]:
+def string_at(head: bytes, at: int) -> tuple[bytes, int]:
+    """A string of the layout, and where it ends. Raises `struct.error` where that is behind what was read."""
     (length,) = struct.unpack_from("<Q", head, at)
     end = at + 8 + length
     if end > len(head):
@@ -148,9 +149,14 @@ def _string(head: bytes, at: int) -> tuple[bytes, int]:
     return head[at + 8 : end], end
 
 
+def skip_value(head: bytes, at: int, kind: int, path: Path) -> int:
+    """Where a value of this type ends. Raises as `read_header` does, and `struct.error`."""
+    return _value(head, at, kind, path)[1]
+
+
 def _value(head: bytes, at: int, kind: int, path: Path) -> tuple[Value, int]:
     if kind == _STRING:
-        text, at = _string(head, at)
+        text, at = string_at(head, at)
         return Omitted(len(text)) if len(text) > _MAX_TEXT_BYTES else text.decode("utf-8", "replace"), at
     if kind in _FIXED:
         return struct.unpack_from("<" + _CODES[kind], head, at)[0], at + _FIXED[kind]

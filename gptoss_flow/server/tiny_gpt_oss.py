@@ -156,7 +156,7 @@ def _write_metadata(writer: gguf.GGUFWriter, sizes: _Sizes) -> None:
 
 def _write_vocabulary(writer: gguf.GGUFWriter) -> None:
     ranks = vocabulary.ranks()
-    spelled = {token: _spelled(token) for token in ranks}
+    spelled = {token: vocabulary.spelled(token) for token in ranks}
     controls = range(vocabulary.FIRST_CONTROL, vocabulary.SIZE)
     names = [_NAMED_CONTROLS.get(i, f"<|reserved_{i}|>") for i in controls]
     normal, control = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL
@@ -193,16 +193,3 @@ def _last_merge(token: bytes, rank: int, ranks: Mapping[bytes, int]) -> tuple[by
         at = pairs.index(min(pairs))
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
     return parts[0], parts[1]
-
-
-def _printable() -> dict[int, int]:
-    """GPT-2's spelling of bytes: printable ones are themselves, the others take the characters from U+0100 on."""
-    kept = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    return {byte: 256 + i for i, byte in enumerate(b for b in range(256) if b not in kept)}
-
-
-_PRINTABLE = _printable()
-
-
-def _spelled(token: bytes) -> str:
-    return token.decode("latin-1").translate(_PRINTABLE)

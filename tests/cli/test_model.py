@@ -11,6 +11,8 @@ import numpy
 import pytest
 
 from gptoss_flow.testing.project import Project
+from gptoss_flow.testing.tiny_gpt_oss import ensure_tiny_model
+from gptoss_flow.vocabulary import SHA256
 from tests.server.gguf_files import write_gguf
 from tests.server.web import Web, serving
 
@@ -176,3 +178,31 @@ def test_what_was_fetched_is_told_as_data_too(project: Project, tmp_path: Path) 
     project.write("profiles/here.yaml", f"model: {{path: {path}}}\n")
     assert project.run("model", "pull", "here").out == f"{path}\n"
     assert project.run("model", "pull", "here", "--json").json["path"] == str(path)
+
+
+def test_the_vocabulary_is_rebuilt_from_a_model_byte_for_byte(project: Project, tmp_path: Path) -> None:
+    table = tmp_path / "table" / "o200k_base.tiktoken"
+    model = ensure_tiny_model(tmp_path / "cache")
+    done = project.run("model", "vocabulary", str(model), "--to", str(table))
+    assert (done.code, done.out) == (0, f"{table}\n")
+    assert hashlib.sha256(table.read_bytes()).hexdigest() == SHA256
+
+
+def test_another_models_vocabulary_is_none(project: Project, tmp_path: Path) -> None:
+    other = write_gguf(tmp_path / "other.gguf", "llama")
+    done = project.run("model", "vocabulary", str(other))
+    assert done.code == 3
+    assert f"the vocabulary of {other} is not that of gpt-oss; name a model file of gpt-oss" in done.err
+    assert not (project.folder / "o200k_base.tiktoken").exists()
+
+
+def test_the_tiny_profile_has_its_model_without_network(project: Project) -> None:
+    assert "not on this machine" in project.run("model", "info", "tiny").err
+    done = project.run("model", "pull", "tiny", "--offline")
+    assert done.code == 0 and "assembling tiny-gpt-oss-" in done.err
+    path = done.out.strip()
+    facts = project.run("model", "info", "tiny", "--json").json
+    assert (facts["path"], facts["architecture"], facts["chat_template"]) == (path, "gpt-oss", True)
+    (listed,) = project.run("model", "ls", "--json").json
+    assert (listed["path"], listed["profiles"]) == (path, ["tiny"])
+    assert "assembling" not in project.run("model", "pull", "tiny").err
