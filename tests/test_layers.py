@@ -82,13 +82,12 @@ LAZY = {
     "server/embedded.py",
     "server/engines.py",
     "server/guardian/child.py",
-    "sites/site.py",
     "tools/browser/tool.py",
     "tools/http.py",
     "tools/mcp/keeper.py",
 }
 """Where a function may import: click's lazy commands and what is to be quick to answer, the wheel that only some
-machines have, what the web tools dial and parse with, names in other alphabets, the package mcp (half a second to
+machines have, what the web tools dial and parse with, the package mcp (half a second to
 import), and the guardian and the tool servers' keeper, which start in milliseconds by loading next to nothing."""
 
 

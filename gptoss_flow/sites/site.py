@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+import idna
+
 from gptoss_flow.escape import one_line
 from gptoss_flow.sites.addresses import Address
 
@@ -84,8 +86,6 @@ def _ipv4(name: str) -> IPv4Address:
 def _ascii(host: str) -> str:
     """A name in lower case and ASCII (IDNA), without a dot at its end."""
     if not host.isascii():
-        import idna  # a flow is read without it, unless it names such a host
-
         try:
             host = idna.encode(host, uts46=True, std3_rules=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):

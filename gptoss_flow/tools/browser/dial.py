@@ -56,10 +56,16 @@ class Network:
 
 
 class Pinned(httpcore.AsyncNetworkBackend):
-    """Dials for one URL. The name itself stays with TLS and the Host header."""
+    """Dials for one URL. The name itself stays with TLS and the Host header. Close it."""
 
     def __init__(self, network: Network, url: Url, where: Where) -> None:
         self._network, self._url, self._where = network, url, where
+        self._streams: list[httpcore.AsyncNetworkStream] = []
+
+    async def aclose(self) -> None:
+        """httpcore closes what it has, but for a connection whose TLS handshake is cut short."""
+        for stream in self._streams:
+            await stream.aclose()
 
     async def connect_tcp(
         self,
@@ -74,9 +80,12 @@ class Pinned(httpcore.AsyncNetworkBackend):
         failed: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in await self._addresses():
             try:
-                return await self._network.connect(address, port, timeout)
+                stream = await self._network.connect(address, port, timeout)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as failure:
                 failed = failure
+            else:
+                self._streams.append(stream)
+                return stream
         assert failed is not None
         raise failed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 import httpcore
@@ -99,10 +100,11 @@ def _moved(request: Request, answer: Head) -> Request:
 async def _asked(request: Request, reach: Reach, network: Network, judge: Judge, limits: Limits) -> Answer | Head:
     """The answer of one site, or the head of one that sends us on."""
     url = request.url
-    backend = Pinned(network, url, reach.admit(url))
+    where = reach.admit(url)
     tls = network.tls() if url.scheme == "https" else None
     try:
         async with (
+            aclosing(Pinned(network, url, where)) as backend,
             httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=backend) as pool,
             pool.stream(
                 request.method,

@@ -15,10 +15,10 @@ from urllib.parse import urljoin, urlsplit
 from lxml import etree
 
 from gptoss_flow.tools.browser import marks
+from gptoss_flow.tools.browser.html_tags import BLOCKS, CELLS, PARAGRAPHS, PREFIXED, UNSEEN, is_hidden
 from gptoss_flow.tools.browser.marks import plain
 from gptoss_flow.tools.browser.text import legible
 from gptoss_flow.tools.browser.urls import MAX_CHARS
-from gptoss_flow.words import word_set
 
 MAX_S = 5.0
 """Processor time for one page; one of 8 MiB takes about a second."""
@@ -28,23 +28,6 @@ _DEEPEST_INDENT = 8
 _PIECE_CHARS = 16_384
 _LEVELS_A_PIECE = 1 << 24
 """The deeper the parser is, the smaller the pieces it gets, so that each one is done in milliseconds."""
-
-_UNSEEN = word_set(
-    "script style template svg iframe object embed canvas audio video noframes datalist textarea head"
-)
-_PARAGRAPHS = word_set(
-    "p h1 h2 h3 h4 h5 h6 ul ol dl table pre blockquote section article header footer main nav aside figure form "
-    "hr details fieldset address"
-)
-_BLOCKS = _PARAGRAPHS | word_set(
-    "div li dt dd tr caption thead tbody tfoot figcaption summary option dialog center body"
-)
-_PREFIXED = word_set("h1 h2 h3 h4 h5 h6 li dd blockquote")
-_CELLS = frozenset({"td", "th"})
-_HIDING = re.compile(
-    r"(display:none|visibility:hidden|(font-size|opacity):(0+(\.0*)?|\.0+)[a-z%]*(!important)?(;|$))",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +88,7 @@ class _Writer:
     # --- the parser's events ---------------------------------------------------------------------------------
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        hides = tag in _UNSEEN or (tag not in ("html", "body") and _is_hidden(tag, attributes))
+        hides = tag in UNSEEN or (tag not in ("html", "body") and is_hidden(tag, attributes))
         self._above.append((tag, hides))
         self._unseen += hides
         self._in_title += tag == "title"
@@ -150,7 +133,7 @@ class _Writer:
     # --- what they write -------------------------------------------------------------------------------------
 
     def _begin(self, tag: str, attributes: Mapping[str, str]) -> None:
-        if tag in _BLOCKS or tag in _CELLS:
+        if tag in BLOCKS or tag in CELLS:
             self._begin_block(tag, attributes)
         elif tag == "br":
             self._break(0)
@@ -160,13 +143,13 @@ class _Writer:
             self._say(plain(legible(f" [Image: {alt[:_LINK_CHARS]}] ")))
 
     def _begin_block(self, tag: str, attributes: Mapping[str, str]) -> None:
-        if tag in _CELLS:
+        if tag in CELLS:
             if self._has_words:
                 self._close_link()
                 self._line.append(" |")
                 self._space = True
             return
-        self._break(1 if tag in _PARAGRAPHS and not (self._lists and tag in ("ul", "ol")) else 0)
+        self._break(1 if tag in PARAGRAPHS and not (self._lists and tag in ("ul", "ol")) else 0)
         match tag:
             case "h1" | "h2" | "h3" | "h4" | "h5" | "h6":
                 self._prefix("#" * int(tag[1]) + " ")
@@ -187,13 +170,13 @@ class _Writer:
     def _finish(self, tag: str) -> None:
         if tag == "a":
             self._close_link()
-        elif tag in _BLOCKS:
+        elif tag in BLOCKS:
             if tag in ("ul", "ol") and self._lists:
                 self._lists.pop()
             if tag == "pre":
                 self._pre = max(0, self._pre - 1)
-            self._break(1 if tag in _PARAGRAPHS and not self._lists else 0)
-            if tag in _PREFIXED and not self._has_words:
+            self._break(1 if tag in PARAGRAPHS and not self._lists else 0)
+            if tag in PREFIXED and not self._has_words:
                 self._line.clear()
 
     def _bullet(self) -> str:
@@ -284,17 +267,6 @@ class _Writer:
             self._lines.append("")
         self._blank = 0
         self._lines.append(line)
-
-
-def _is_hidden(tag: str, attributes: Mapping[str, str]) -> bool:
-    if tag == "dialog" and "open" not in attributes:
-        return True
-    if not attributes:
-        return False
-    if "hidden" in attributes or attributes.get("aria-hidden", "").lower() == "true":
-        return True
-    style = attributes.get("style", "")
-    return bool(style) and _HIDING.search("".join(style[:2000].split())) is not None
 
 
 def _joined(base: str, reference: str) -> str:

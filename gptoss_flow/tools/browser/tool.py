@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.base import Arguments, BuiltIn
 
-Unset = Annotated[int, Field(ge=-1)]
+
+def _whole(value: Any) -> Any:
+    """A model that was told `number` may write 3.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
+Unset = Annotated[Whole, Field(ge=-1)]
 
 
 class Search(Arguments):
     query: Annotated[str, Field(min_length=1, max_length=1000)]
     """What to search for."""
-    topn: Annotated[int, Field(ge=1)] = 10
+    topn: Annotated[Whole, Field(ge=1)] = 10
     """How many results to show, at most 20."""
     source: str | None = None
     """Only `web` is there."""
 
 
 class Open(Arguments):
-    id: Annotated[int, Field(ge=-1)] | Annotated[str, Field(min_length=1)] = -1
+    id: Unset | Annotated[str, Field(min_length=1)] = -1
     """The number of a link, shown as `【id†text】` on the page of `cursor`, or a URL; else the same page."""
     cursor: Unset = -1
     """The page, by the number that its display began with; without it the most recent one."""

@@ -55,7 +55,8 @@ async def test_a_model_opens_clicks_scrolls_finds_and_goes_back() -> None:
 async def test_a_link_that_was_opened_is_not_fetched_again_but_an_address_is() -> None:
     async with web(PAGES) as here:
         context = here.context()
-        for given in ({"id": "http://example.org/"}, {"id": 0}, {"id": 0, "cursor": 0}, {"id": "0", "cursor": 0}):
+        for given in ({"id": "http://example.org/"}, {"id": 0}, {"id": 0, "cursor": 0}, {"id": "0", "cursor": 0},
+                      {"id": 0.0, "cursor": 0.0, "loc": -1.0}):  # fmt: skip
             await here.call("browser.open", context=context, **given)
         assert len(here.asked) == 2
         await here.call("browser.open", context=context, id="http://example.org/long")

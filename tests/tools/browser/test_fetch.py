@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import itertools
 import subprocess
@@ -256,6 +257,12 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=folder, check=True, capture_output=True,
     )  # fmt: skip
     return folder
+
+
+async def test_a_handshake_that_nobody_answers_ends_and_leaves_no_connection() -> None:
+    async with web(trusting=create_default_context()) as here:
+        assert await refused(here, "https://example.org/", HASTY)
+    gc.collect()  # a connection that was left open would be told of here, as an error
 
 
 async def test_tls_holds_the_name_though_an_address_is_dialled(keys: Path) -> None:
