@@ -115,11 +115,20 @@ def commit(root: int, context: ToolContext, changes: Sequence[Change]) -> None:
             os.unlink(_JOURNAL, dir_fd=stage)
         except (OSError, StepError) as failure:
             _roll_back(root, stage, entries, folders)
-            said = explained(failure, at) if isinstance(failure, OSError) else failure.message
+            said = _unwritten(failure, at) if isinstance(failure, OSError) else failure.message
             raise refusal(f"nothing was changed: {said}") from None
         with suppress(OSError):  # it is done; this is for a machine that stops at once
             os.fsync(stage)
         _emptied(stage)
+
+
+def _unwritten(failure: OSError, place: Place) -> str:
+    """Why a file could not be put in place, in words for who wanted it."""
+    if failure.errno == errno.EXDEV:
+        return f"{place} lies on another file system than {_WHERE} of the workspace, and is not written"
+    if failure.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR):
+        return explained(failure, place)
+    return f"{place} cannot be written: {failure.strerror}"
 
 
 @contextmanager

@@ -79,6 +79,31 @@ def test_an_error_at_any_call_takes_all_back(
     assert hits
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.EXDEV, '"new/deep/c.txt" lies on another file system than'),
+        (errno.EROFS, '"new/deep/c.txt" cannot be written: Read-only file system'),
+    ],
+)
+def test_why_a_file_cannot_be_put_in_place_is_said(
+    call: Call, workspace: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str
+) -> None:
+    prepared(workspace)
+    for name in ("link", "rename"):
+        real = getattr(os, name)
+
+        def refusing(source: str, target: str, real: Any = real, **named: Any) -> None:
+            if target == "c.txt":
+                raise OSError(code, os.strerror(code))
+            real(source, target, **named)
+
+        monkeypatch.setattr(os, name, refusing)
+    with pytest.raises(StepError, match=said):
+        call("apply_patch", patch=PATCH)
+    assert tree(workspace) == OLD
+
+
 def test_what_was_interrupted_is_taken_back_by_the_next_writer_who_says_so(call: Call, workspace: Path) -> None:
     prepared(workspace)
     half_done(call, workspace)

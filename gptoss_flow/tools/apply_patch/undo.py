@@ -22,6 +22,7 @@ from gptoss_flow.tools.writing import content_at, require_allowed
 
 KEPT = 50
 """The newest patches of a workspace that can be taken back."""
+KEPT_BYTES = 256 << 20
 
 
 def _folder(context: ToolContext) -> Path:
@@ -62,9 +63,13 @@ def keep(context: ToolContext, changes: Sequence[Change]) -> str:
 
 
 def _tidy(folder: Path) -> None:
-    found = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    for path in found[: -KEPT + 1]:
-        path.unlink(missing_ok=True)
+    """Make room for one more: the newest stay, so many and so large together."""
+    sizes = {path: path.stat() for path in folder.glob("*.json")}
+    room = KEPT_BYTES
+    for number, path in enumerate(sorted(sizes, key=lambda path: -sizes[path].st_mtime)):
+        room -= sizes[path].st_size
+        if number >= KEPT - 1 or room < 0:
+            path.unlink(missing_ok=True)
 
 
 def taking_back(root: int, context: ToolContext, identity: str) -> list[Change]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gptoss_flow.errors import StepError
+from gptoss_flow.tools.apply_patch import undo
 from tests.tools.conftest import Call, plant, tree
 
 APP = "import os\n\n\ndef greet(name):\n    print(name)\n\n\ndef leave(name):\n    print(name)\n"
@@ -297,25 +298,45 @@ def test_a_patch_can_be_taken_back_once(call: Call, workspace: Path, own_state: 
         "*** Update File: a", "@@", "-1", "+2", "*** Delete File: b", "*** Add File: n/c", "+3",
         "*** Delete File: run.sh",
     )  # fmt: skip
-    undo = call("apply_patch", patch=patch)["undo"]
+    made = call("apply_patch", patch=patch)["undo"]
     assert not [path for path in workspace.rglob("*") if ".gptoss-flow" in path.parts]
     kept = list(own_state.rglob("*.json"))
-    assert [path.stem for path in kept] == [undo]
+    assert [path.stem for path in kept] == [made]
     assert stat.S_IMODE(kept[0].stat().st_mode) == 0o600
-    assert call("undo_patch", id=undo) == {"restored": ["a", "b", "n/c", "run.sh"]}
+    assert call("undo_patch", id=made) == {"restored": ["a", "b", "n/c", "run.sh"]}
     assert {**before, "n/": b""} == tree(workspace)
     assert stat.S_IMODE((workspace / "run.sh").stat().st_mode) == 0o750
     with pytest.raises(StepError, match="can be taken back; the newest 50 can, once each"):
-        call("undo_patch", id=undo)
+        call("undo_patch", id=made)
+
+
+def test_what_is_kept_to_take_patches_back_is_bounded(
+    call: Call, workspace: Path, own_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(workspace, {"a": "0\n"})
+
+    def patch(number: int) -> str:
+        told = call("apply_patch", patch=begun("*** Update File: a", "@@", f"-{number}", f"+{number + 1}"))
+        return str(told["undo"])
+
+    monkeypatch.setattr(undo, "KEPT", 3)
+    kept = [patch(number) for number in range(5)]
+    assert {path.stem for path in own_state.rglob("*.json")} == set(kept[-3:])
+    monkeypatch.setattr(undo, "KEPT_BYTES", 300)
+    last = patch(5)
+    assert len(list(own_state.rglob("*.json"))) == 2
+    for each, now in ((last, b"5\n"), (kept[-1], b"4\n")):
+        call("undo_patch", id=each)
+        assert tree(workspace) == {"a": now}
 
 
 def test_a_patch_is_not_taken_back_over_later_work(call: Call, workspace: Path) -> None:
     plant(workspace, {"a": "1\n", "b": "1\n"})
     patch = begun("*** Update File: a", "@@", "-1", "+2", "*** Update File: b", "@@", "-1", "+2")
-    undo = call("apply_patch", patch=patch)["undo"]
+    made = call("apply_patch", patch=patch)["undo"]
     plant(workspace, {"b": "mine\n"})
     with pytest.raises(StepError, match='nothing was changed: "b" no longer as the patch left it'):
-        call("undo_patch", id=undo)
+        call("undo_patch", id=made)
     assert tree(workspace) == {"a": b"2\n", "b": b"mine\n"}
 
 

@@ -296,7 +296,7 @@ def test_without_scripts_all_can_be_read_by_hand(show: Show) -> None:
     assert page.locator(".answer pre", has_text="good").first.is_visible()
 
 
-@pytest.mark.parametrize("make", [ordinary, resumed, hostile], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [ordinary, resumed, hostile, with_panes], ids=lambda make: make.__name__)
 def test_a_narrow_window_needs_no_scrolling_sideways(show: Show, make: Make) -> None:
     page = show(make, width=380).page
     page.keyboard.press("e")
