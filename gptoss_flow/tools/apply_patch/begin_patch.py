@@ -19,7 +19,7 @@ def parse(lines: list[str], first: int) -> list[Edit]:
     """The edits of a patch whose `*** Begin Patch` is `lines[first]`. Raises `StepError`."""
     reader = _Reader(lines, first + 1)
     edits = []
-    while not reader.is_at(END):
+    while not reader.is_at_end():
         edits.append(reader.edit())
     for number in range(reader.at + 1, len(lines)):
         if lines[number].strip().strip("'\"") not in _AFTER:
@@ -41,11 +41,17 @@ class _Reader:
             raise fault(len(self._lines), f"the patch does not end with {END}: it may have been cut short")
         return self._lines[self.at]
 
-    def is_at(self, marker: str) -> bool:
-        return self._line().strip() == marker
+    def is_at_end(self) -> bool:
+        """At `*** End Patch`. With white space before it that is a kept line, unless nothing comes after it."""
+        line = self._line()
+        if line.rstrip() == END:
+            return True
+        return line.strip() == END and all(
+            after.strip().strip("'\"") in _AFTER for after in self._lines[self.at + 1 :]
+        )
 
     def _is_at_marker(self) -> bool:
-        return self._line().lstrip().startswith((_ADD, _DELETE, _UPDATE)) or self.is_at(END)
+        return self._line().startswith((_ADD, _DELETE, _UPDATE)) or self.is_at_end()
 
     def edit(self) -> Edit:
         while not self._line().strip():
@@ -119,7 +125,7 @@ class _Reader:
             self.at += 1
         lines: list[tuple[Sign, str]] = []
         blank = 0
-        while not self._is_at_marker() and not self._line().startswith("@@") and not self.is_at(_EOF):
+        while not self._is_at_marker() and not self._line().startswith("@@") and self._line().rstrip() != _EOF:
             text = self._line()
             if not text:
                 lines.append((" ", ""))
@@ -132,7 +138,7 @@ class _Reader:
                 )
             blank = 0 if text else blank + 1
             self.at += 1
-        at_end = self.is_at(_EOF)
+        at_end = self._line().rstrip() == _EOF
         if at_end:
             self.at += 1
         # Empty lines between this and what follows: who writes one that is kept begins it with a space.

@@ -1,7 +1,8 @@
 """Finds where in a file each hunk of a patch belongs: one place for each, in their order, or an error that tells.
 
-Lines are compared as they are, then without the white space at their end, then without that at their start. Every
-distinct line becomes one character, so that a hunk is a string to be found in a string.
+Lines are compared as they are, then without the white space at their end, then without that at their start, then
+with dashes, quotes and spaces of every kind as the plain ones. Every distinct line becomes one character, so that a
+hunk is a string to be found in a string.
 """
 
 from __future__ import annotations
@@ -23,10 +24,21 @@ _AROUND = 6
 _COMPARED = 200_000
 """Lines of a file that are looked at for the one that comes nearest."""
 
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d", "-"),
+        **dict.fromkeys("\u2018\u2019\u201a\u201b", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u201f", '"'),
+        **dict.fromkeys((0xA0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), " "),
+    }
+)
+"""What people type set, and models plain, or the other way round."""
+
 LOOKS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("", lambda line: line),
     ("white space at line ends", str.rstrip),
     ("indentation", str.strip),
+    ("dashes, quotes and spaces", lambda line: line.strip().translate(_PLAIN)),
 )
 """How lines are compared, strictest first, and what a match then differs in."""
 

@@ -182,6 +182,32 @@ def test_white_space_may_differ_and_the_answer_says_so(call: Call, workspace: Pa
     assert (workspace / "a.py").read_text() == text, "kept lines keep their own, added ones are indented likewise"
 
 
+def test_dashes_quotes_and_spaces_of_other_kinds_are_taken_for_the_plain_ones(call: Call, workspace: Path) -> None:
+    plant(workspace, {"a": "it\u2019s \u201ca\u201d\u00a0b \u2013 c\nnext\n", "b": "a-b c\n"})
+    told = call("apply_patch", patch=begun("*** Update File: a", "@@", ' it\'s "a" b - c', "-next", "+last"))
+    assert told["files"][0]["notes"] == ["change 1 fits but for dashes, quotes and spaces"]
+    call("apply_patch", patch=begun("*** Update File: b", "@@", " a\u2011b\u202fc", "+d"))
+    assert tree(workspace) == {
+        "a": "it\u2019s \u201ca\u201d\u00a0b \u2013 c\nlast\n".encode(),
+        "b": b"a-b c\nd\n",
+    }
+
+
+def test_a_text_about_patches_is_patched(call: Call, workspace: Path) -> None:
+    text = "*** Begin Patch\n*** Add File: x\n+y\n*** End of File\n*** End Patch\n@@\n"
+    kept = [f" {line}" for line in text.splitlines()]
+    plant(workspace, {"a": text})
+    call("apply_patch", patch=begun("*** Update File: a", "@@", *kept[:4], "+new", *kept[4:]))
+    assert (workspace / "a").read_text() == text.replace("*** End Patch", "new\n*** End Patch")
+    call("apply_patch", patch=begun("*** Add File: b", *(f"+{line}" for line in text.splitlines())))
+    assert (workspace / "b").read_text() == text
+
+
+def test_markers_may_be_indented_where_nothing_else_can_stand(call: Call, workspace: Path) -> None:
+    call("apply_patch", patch="  *** Begin Patch\n  *** Add File: a\n+x\n  *** End Patch\n  ```\n")
+    assert tree(workspace) == {"a": b"x\n"}
+
+
 def test_line_ends_marks_and_a_bare_last_line_are_kept(call: Call, workspace: Path) -> None:
     plant(workspace, {"dos.txt": b"\xef\xbb\xbfone\r\ntwo\r\nthree"})
     call("apply_patch", patch=begun("*** Update File: dos.txt", "@@", " one", "-two", "+2", "+2b", " three"))
