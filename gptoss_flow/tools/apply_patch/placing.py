@@ -1,8 +1,8 @@
 """Finds where in a file each hunk of a patch belongs: one place for each, in their order, or an error that tells.
 
 Lines are compared as they are, then without the white space at their end, then without that at their start, then
-with dashes, quotes and spaces of every kind as the plain ones. Every distinct line becomes one character, so that a
-hunk is a string to be found in a string.
+with dashes, quotes and spaces of every kind as the plain ones. Every distinct line becomes one character, so that
+a hunk is a string to be found in a string.
 """
 
 from __future__ import annotations
