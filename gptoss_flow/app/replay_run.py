@@ -10,6 +10,7 @@ from typing import Literal
 
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, bind_flow
 from gptoss_flow.app.check import check_flow
+from gptoss_flow.app.kept_files import FLOW
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.replay import Apart, Replayed, ReplayedModels, ReplayedTool, Taken, decided_then
 from gptoss_flow.app.resume import changes_then, flow_then, given_then, selected_then
@@ -101,8 +102,11 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
 
 def _bound(started: RunStarted, folder: Path, offline: bool) -> BoundFlow:
     given = given_then(started)
+    flow = flow_then(started)
+    if not flow.exists() and (folder / FLOW).exists():
+        flow = folder / FLOW  # as it was: of a question, or removed since
     plan = check_flow(
-        flow_then(started),
+        flow,
         given.cwd,
         offline=offline,
         changes=changes_then(started),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -142,6 +143,29 @@ def test_lenient_goes_on_with_a_live_model_where_the_record_ends(loop: Runs) -> 
     loop.write("replies.yaml", "default: asked\n")
     done = loop.do("replay", "--lenient", "-q", "--json")
     assert (done.code, json.loads(done.out)["outputs"]["said"]) == (0, "asked")
+
+
+def test_calls_that_a_timeout_cut_short_end_the_step_again(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def waits(arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        await asyncio.Event().wait()
+
+    monkeypatch.setitem(TOOLS, "wait", MadeTool("wait", waits))
+    runs.write("flow.yaml", "version: 1\nsteps: {a: {timeout: 200ms, prompt: {user: Go., tools: [wait]}}}\n")
+    calls = [{"tool": "wait", "arguments": {"n": n}} for n in (1, 2)]
+    runs.write("replies.yaml", json.dumps({"replies": [{"turn": 1, "tool_calls": calls}]}))
+    assert runs.run().code == 1
+    assert runs.do("replay").code == 0
+
+
+def test_what_infer_asked_is_replayed_from_the_flow_that_it_kept(loop: Runs) -> None:
+    loop.write(
+        "replies.yaml", "replies:\n  - {turn: 1, tool_calls: [{tool: list_files}]}\n  - {text: Some files.}\n"
+    )
+    model = ("--model", "scripted:replies.yaml")
+    assert loop.do("infer", *model, "--tools", "list_files", "--record", "Which files?").code == 0
+    done = loop.do("replay")
+    assert (done.code, done.err) == (0, "")
+    assert "2 requests and 1 tool calls, all as recorded" in done.out
 
 
 def test_feedback_in_the_same_conversation_replays(runs: Runs) -> None:
