@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal, cast
 
-from gptoss_flow.errors import ErrorKind, Mismatch, Problem, StepError
+from gptoss_flow.errors import Mismatch, Problem
 from gptoss_flow.events import Json, Outcome, PromptRendered
 from gptoss_flow.fields import json_text
 from gptoss_flow.plan.plan import Node, Plan
 from gptoss_flow.ports import (
-    Ask,
-    Asking,
     Generation,
     Message,
     Model,
@@ -22,17 +20,15 @@ from gptoss_flow.ports import (
     OnText,
     PromptRequest,
     RenderedPrompt,
-    Tool,
     ToolCall,
-    ToolContext,
     UnreadableAnswer,
     continued,
 )
 from gptoss_flow.prompt import harmony
 from gptoss_flow.prompt.characters import sayable
 from gptoss_flow.prompt.harmony_extend import gone_on
-from gptoss_flow.record.differences import excerpt, first_token_apart, messages_apart
-from gptoss_flow.record.tape import Asked, Called, Tape
+from gptoss_flow.record.differences import first_token_apart, messages_apart
+from gptoss_flow.record.tape import Asked, Tape, failure_of
 from gptoss_flow.run.known import Key, Reused
 from gptoss_flow.steps.told import asks_told, told, tools_told
 
@@ -158,7 +154,7 @@ class _ReplayedModel:
             if error is None:
                 model = await self._ask_live(prompt.step, "the record has no answer to this request")
                 return await model.generate(prompt, on_text)
-            raise _failure(asked)
+            raise failure_of(asked)
         generation = Generation(
             text=answer.text,
             tokens=tuple(answer.tokens),
@@ -246,67 +242,6 @@ def _params_apart(default: Mapping[str, Json], request: PromptRequest, prompt: P
     now = {**params, "reasoning": request.reasoning, "special": request.special}
     then = {**before, "reasoning": prompt.reasoning, "special": prompt.special}
     return _values_apart(now, then)
-
-
-class ReplayedTool:
-    """A tool of which only the description is its own; what its calls gave is on the tape."""
-
-    def __init__(self, tool: Tool, replayed: Replayed) -> None:
-        self._replayed = replayed
-        self.name = tool.name
-        self.description = tool.description
-        self.parameters = tool.parameters
-        self.effect = tool.effect
-        self.code = tool.code
-        self._took: dict[str, float] = {}
-
-    def took_then(self, call_id: str) -> float:
-        """How long a call took when it was recorded."""
-        return self._took.get(call_id, 0.0)
-
-    async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
-        step = context.step
-        waiting = self._replayed.tape.called.get(step, ())
-        called = next((each for each in waiting if each.call.call_id == context.call_id), None)
-        if called is None:
-            raise self._replayed.apart.at(step, f"the record has no further call of {self.name} by it")
-        self._replayed.tape.called[step].remove(called)
-        self._took[context.call_id] = called.end.duration_s if called.end else 0.0
-        if called.call.tool != self.name:
-            raise self._replayed.apart.at(step, f"it calls {self.name}, and called {called.call.tool}")
-        now = self._replayed.clean(dict(arguments))
-        for name in sorted(now.keys() | called.call.arguments.keys()):
-            is_now, was = (json_text(given.get(name)) for given in (now, called.call.arguments))
-            if is_now != was:
-                raise self._replayed.apart.at(
-                    step, f"{name} of {self.name} is {excerpt(is_now)}, and was {excerpt(was)}"
-                )
-        if called.end is not None and called.end.error is None:
-            return called.end.result
-        if called.error is None and called.end is not None:
-            raise StepError("tool", called.end.error or "")  # its model was told, and went on
-        if called.error is None:
-            raise self._replayed.apart.at(step, f"the record has no end of this call of {self.name}")
-        raise _failure(called)
-
-
-def _failure(act: Asked | Called) -> StepError:
-    """What ended a try, as it was recorded."""
-    error = act.error or {}
-    kind = cast("ErrorKind", error.get("kind", "model"))
-    return StepError(kind, str(error.get("message", "")), retryable=act.retried)
-
-
-def decided_then(tape: Tape, apart: Apart) -> Ask:
-    """A person's decisions as they were recorded: nobody is asked again."""
-
-    async def ask(asking: Asking) -> Literal["approved", "declined", "unasked"]:
-        waiting = tape.decided.get(asking.call_id)
-        if not waiting:
-            raise apart.at(asking.step, f"a person is to decide on {asking.tool}, and was not then")
-        return cast('Literal["approved", "declined", "unasked"]', waiting.popleft())
-
-    return ask
 
 
 class Taken:

@@ -12,7 +12,8 @@ from gptoss_flow.app.bind import SCRIPTED, BoundFlow, bind_flow
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.kept_files import FLOW
 from gptoss_flow.app.models import ServedModels
-from gptoss_flow.app.replay import Apart, Replayed, ReplayedModels, ReplayedTool, Taken, decided_then
+from gptoss_flow.app.replay import Apart, Replayed, ReplayedModels, Taken
+from gptoss_flow.app.replay_tools import RecordedServers, ReplayedTool, decided_then
 from gptoss_flow.app.resume import changes_then, flow_then, given_then, selected_then
 from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.app.verify import VerifiedModels
@@ -137,7 +138,7 @@ def _adapters(
         return [each.profile.request_params() for each in bound.profiles[server].alternatives]
 
     replayed = Replayed(tape=tape, apart=apart, clean=redactor.value, defaults=defaults, live=live)
-    tools = FlowTools(lambda tool: ReplayedTool(tool, replayed))
+    tools = FlowTools(lambda tool: ReplayedTool(tool, replayed), RecordedServers(tape))
     if how == "verify" and live is not None:
         return VerifiedModels(tape, live, apart), tools
     return ReplayedModels(replayed), tools

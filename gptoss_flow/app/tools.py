@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from gptoss_flow.app.lock import pins_of
-from gptoss_flow.app.tool_servers import ToolServers
 from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.plan.plan import Plan
 from gptoss_flow.plan.tool_names import ResolveTools
@@ -25,10 +25,16 @@ Wrap = Callable[[Tool], Tool]
 """Makes another tool of a tool: one that masks secrets, or that answers from a record."""
 
 
+class OfServers(Protocol):
+    """What knows the tools of a plan's tool servers: the servers that run, or a record of them."""
+
+    def tools(self, plan: Plan) -> dict[str, Tool]: ...
+
+
 class FlowTools:
     """The tools of a plan and of the plans inside it, as their steps name them; each is wrapped when asked for."""
 
-    def __init__(self, wrap: Wrap | None = None, servers: ToolServers | None = None) -> None:
+    def __init__(self, wrap: Wrap | None = None, servers: OfServers | None = None) -> None:
         self._wrap, self._servers = wrap, servers
 
     def of(self, plan: Plan) -> Mapping[str, Tool]:

@@ -83,8 +83,8 @@ class Loop:
                 name: self._usage.get(name, 0) + answer.usage.get(name, 0)
                 for name in {**self._usage, **answer.usage}
             }
+            self._spent.take(answer)
             if not answer.calls:
-                self._spent.take(answer)
                 final = {"role": "assistant", "content": answer.text}
                 return Answered(
                     prompt=prompt,
@@ -93,7 +93,6 @@ class Loop:
                     calls=self._calls,
                     usage=self._usage,
                 )
-            self._spent.take(answer)
             told_of = await self._called(answer.calls)
             prompt = await self._model.extend(_free_to_answer(prompt), answer, told_of)
 
@@ -202,7 +201,8 @@ def _free_to_answer(prompt: RenderedPrompt) -> RenderedPrompt:
 
 
 def _answer(call: ToolCall, text: str) -> Message:
-    return Message("tool", text, tool_call_id=call.id, name=call.name)
+    # What it called may be no name, which no header of a prompt may hold.
+    return Message("tool", text, tool_call_id=call.id, name=named(call))
 
 
 def _watcher(context: StepContext) -> OnText:

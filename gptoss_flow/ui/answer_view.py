@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TextIO
 
 from gptoss_flow.escape import for_terminal, one_line
-from gptoss_flow.events import ServerChanged, Stamped, TokensArrived, ToolFinished, ToolStarted, Warned
+from gptoss_flow.events import (
+    GenerationFinished,
+    ServerChanged,
+    Stamped,
+    TokensArrived,
+    ToolFinished,
+    ToolStarted,
+    Warned,
+)
 from gptoss_flow.ui.answer import AnswerWriter
 from gptoss_flow.ui.progress import call_line
 
@@ -35,6 +43,8 @@ class AnswerView:
             case TokensArrived(channel="analysis") if self._thinks_aloud:
                 self._say(for_terminal(event.text))
                 self._is_mid_line = not event.text.endswith("\n")
+            case GenerationFinished(text=text, calls=[_, *_]) if text and not text.endswith("\n"):
+                self._show("\n")  # what it said before it called a tool is not the beginning of its answer
             case ToolStarted() if event.permission:
                 self._note(f"calls {call_line(event)}")
             case ToolFinished(error=str(error)):

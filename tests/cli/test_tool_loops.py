@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tests.steps.made_tools import MadeTool
 from tests.ui.report.made import HOSTILE
 
 FLOWS = Path(__file__).parents[2] / "flows"
+SERVER = Path(__file__).parents[1] / "tools/mcp/hostile.py"
 SECRET = "correct-horse-battery"
 FLOW = """\
 version: 1
@@ -166,6 +168,23 @@ def test_what_infer_asked_is_replayed_from_the_flow_that_it_kept(loop: Runs) -> 
     done = loop.do("replay")
     assert (done.code, done.err) == (0, "")
     assert "2 requests and 1 tool calls, all as recorded" in done.out
+
+
+def test_tools_of_a_server_replay_without_it(runs: Runs) -> None:
+    server = json.dumps([sys.executable, "-I", "-S", str(SERVER), "well"])
+    runs.write(
+        "flow.yaml",
+        f"version: 1\ntool_servers: {{beans: {{command: {server}}}}}\n"
+        "steps: {a: {prompt: {user: Go., tools: [beans]}}}\n",
+    )
+    call = {"tool": "beans.echo", "arguments": {"text": "hello"}}
+    runs.write("replies.yaml", json.dumps({"replies": [{"turn": 1, "tool_calls": [call]}, {"text": "Said."}]}))
+    done = runs.run()
+    assert (done.code, outputs(done)) == (0, {"a": "Said."}), done.err
+    assert [event.permission for event in made(runs)] == ["granted"]
+    runs.change("flow.yaml", "well", "gone")
+    again = runs.do("replay")
+    assert (again.code, again.err) == (0, "")
 
 
 def test_feedback_in_the_same_conversation_replays(runs: Runs) -> None:
@@ -380,6 +399,8 @@ def test_infer_lets_a_model_call_tools(loop: Runs) -> None:
     assert (done.code, done.out) == (0, "It says one.\n")
     assert 'calls read_file {"path": "a.md"}' in done.err
     assert [event.tokens != [] for event in loop.events() if isinstance(event, GenerationFinished)] == [True] * 2
+    loop.change("replies.yaml", "{turn: 1,", "{turn: 1, text: I look.,")
+    assert loop.do("infer", *model, "--tools", "read_file", "Read a.md").out == "I look.\nIt says one.\n"
     said = json.loads(loop.do("infer", *model, "--tools", "read_file", "--json", "Read a.md").out)
     assert [(call["tool"], call["result"]) for call in said["tool_calls"]] == [("read_file", "one\n")]
     done = loop.do("infer", *model, "--tools", "read_file", "--max-turns", "1", "Read a.md")
