@@ -45,7 +45,7 @@ METRICS = {
         Metric("client_prefill_tps", "/s", "higher", False, "prompt tokens computed / ttft"),
         Metric("client_decode_tps", "/s", "higher", False, "1 / tpot"),
         Metric("aggregate_tps", "/s", "higher", True, "tokens of all requests together / wall time"),
-        Metric("request_rate", "/s", "higher", True, "requests that succeeded / wall time"),
+        Metric("request_rate", "/s", "higher", True, "aggregate_tps / tokens of a request"),
         Metric("goodput", "/s", "higher", True, "requests a second that meet every service level"),
         Metric("error_rate", "share", "lower", True, "requests that failed / requests"),
         Metric("load_s", "s", "lower", True, "the model's loading: the server listens to it is ready"),
@@ -103,6 +103,10 @@ class Level:
                 return value > self.value
             case ">=":
                 return value >= self.value
+
+
+QUANT = "quant"
+"""The axis of a matrix that is no key of a profile: the only entry of `model.quants`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,12 +70,12 @@ HOMES = {
 
 LAZY = {
     "app/tool_servers.py",
+    "cli/asked.py",
     "cli/bench.py",
     "cli/complete.py",
     "cli/main.py",
     "cli/otel.py",
     "cli/run.py",
-    "cli/query.py",
     "cli/plan.py",
     "llama/plain_http.py",
     "server/built.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gptoss_flow.app.bench_servers import BenchServers
@@ -11,7 +11,9 @@ from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.runs import LATEST, run_folder
 from gptoss_flow.bench.runner import BenchRunner
 from gptoss_flow.errors import RecordError, StepError
-from gptoss_flow.events import Json, PromptRendered
+from gptoss_flow.events import BenchJudged, Json, PromptRendered
+from gptoss_flow.lang.defaults import merge
+from gptoss_flow.lang.dump import to_yaml
 from gptoss_flow.ports import Clock, Emit
 from gptoss_flow.record.folder import EVENTS, list_runs
 from gptoss_flow.record.journal_file import read_journal
@@ -41,21 +43,41 @@ def make_bench(
         recorded=lambda wanted: recorded_prompts(wanted, bound.cwd, folder.name),
         identity=models.identity,
         folder=bound.plan.loaded.folder,
+        share=lambda server, changes, said: shared_profile(bound, server, changes, said),
         earlier=trials_on_record(earlier) if earlier else {},
         keep_baselines=keep_baselines,
     )
 
 
+def replayed_bench(bound: BoundFlow, recorded: RunState) -> BenchRunner:
+    """The bench of a replay: every trial is taken from the record, and the service levels judge it anew."""
+    return BenchRunner(
+        open_target=None,
+        recorded=lambda wanted: [],
+        identity=lambda server: {},
+        folder=bound.plan.loaded.folder,
+        share=lambda server, changes, said: shared_profile(bound, server, changes, said),
+        earlier=trials_on_record(recorded),
+        judged=judged_on_record(recorded),
+    )
+
+
 def trials_on_record(state: RunState) -> dict[str, Mapping[int, dict[str, Json]]]:
     """Of each bench step, item or step within an item, the trials that ended, by number."""
-    found: dict[str, Mapping[int, dict[str, Json]]] = {}
+    return {step.id: dict(step.trials) for step in _units(state) if step.trials}
+
+
+def _units(state: RunState) -> Iterator[StepView]:
     todo: list[StepView] = [*state.steps.values()]
     while todo:
         step = todo.pop()
         todo += step.items.values()
-        if step.trials:
-            found[step.id] = dict(step.trials)
-    return found
+        yield step
+
+
+def judged_on_record(state: RunState) -> dict[str, BenchJudged]:
+    """How each bench step whose trials all ended was judged."""
+    return {step.id: step.judged for step in _units(state) if step.judged is not None}
 
 
 def recorded_prompts(wanted: Recorded, base: Path, this_run: str) -> list[PromptRendered]:
@@ -80,3 +102,18 @@ def recorded_prompts(wanted: Recorded, base: Path, this_run: str) -> list[Prompt
 def _prompts(folder: Path, wanted: Recorded) -> list[PromptRendered]:
     prompts = [each.event for each in read_journal(folder / EVENTS) if isinstance(each.event, PromptRendered)]
     return [prompt for prompt in prompts if wanted.step in (None, prompt.step.partition("[")[0])]
+
+
+def shared_profile(bound: BoundFlow, server: str, changes: Mapping[str, Json], said: str) -> str:
+    """The profile of a flow's server with these keys beside, as a file that can be shared."""
+    chosen, ref = bound.given.servers.get(server), bound.plan.servers[server]
+    written = ref.profile.compiled.data if chosen is None else chosen
+    own: dict[str, Json] = {}
+    if isinstance(written, str):
+        own["extends"] = written
+    elif ref.profile.compiled.templates:
+        own = bound.profiles[server].profile.model_dump(mode="json", exclude_unset=True)
+    else:
+        own = dict(written)
+    head = {"version": 1, "name": f"{bound.plan.name}-best", "description": said}
+    return to_yaml(head | {k: v for k, v in merge(own, dict(changes)).items() if k not in head})

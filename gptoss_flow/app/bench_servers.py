@@ -83,6 +83,7 @@ class BenchServers:
             with suppress(RecordError):  # it ends the run at the loop's own next event
                 self._emit(ServerChanged(server=name, state=state, detail=detail, facts=facts))
 
+        changes = completed(self._profiles[name], changes)
         resolved = with_changes(self._profiles[name], changes)
         if resolved.profile.resolved_engine == "external":
             raise Invalid(Problem(None, f"server {name} is somebody else's, so its profile cannot be tried out"))
@@ -104,7 +105,8 @@ class BenchServers:
             client = Client(endpoint, clock=self._clock)
             try:
                 profile = result_identity(resolved.profile, found.path, endpoint.build)["profile"]
-                yield _target(endpoint, ServedModel(endpoint, client), server, start.told(), profile)
+                target = _target(endpoint, ServedModel(endpoint, client), server, start.told(), profile)
+                yield replace(target, changes=changes)
             finally:
                 await client.aclose()
         finally:
@@ -156,6 +158,14 @@ async def final_finder(mode: str) -> FinalFinder:
         return None
 
     return find
+
+
+def completed(resolved: ResolvedProfile, changes: Mapping[str, Json]) -> Mapping[str, Json]:
+    """A smaller batch brings the step that is computed at once down with it, unless the cell says that too."""
+    batch = changes.get("batch")
+    if isinstance(batch, int) and "ubatch" not in changes and resolved.profile.ubatch > batch:
+        return {**changes, "ubatch": batch}
+    return changes
 
 
 def with_changes(resolved: ResolvedProfile, changes: Mapping[str, Json]) -> ResolvedProfile:

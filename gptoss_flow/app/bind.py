@@ -45,6 +45,7 @@ class BoundFlow:
     """A plan that can run."""
 
     plan: Plan
+    given: Given
     inputs: Mapping[str, Json]
     profiles: Mapping[str, ResolvedProfile]
     scope: Mapping[str, Any]
@@ -102,6 +103,7 @@ def bind_flow(plan: Plan, given: Given, run: Mapping[str, str]) -> BoundFlow:
     readable = tuple(_path(given, inputs[name]).resolve() for name in paths)
     return BoundFlow(
         plan=plan,
+        given=given,
         inputs=inputs,
         profiles=profiles,
         scope=scope,

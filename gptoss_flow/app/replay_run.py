@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gptoss_flow.app.bench import replayed_bench
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, bind_flow
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.kept_files import FLOW
@@ -91,6 +92,7 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
         select=selected_then(bound.plan, started),
         environ=os.environ,
         ask=decided_then(tape, apart),
+        bench=replayed_bench(bound, recorded),
     )
     try:
         result = await executor.run(models.close)

@@ -21,7 +21,7 @@ SKETCH = 101
 def measured(samples: Sequence[Sample], window: Mapping[str, float], counts: Mapping[str, int]) -> Trial:
     """What a trial's measured requests come to, and what is kept of them.
 
-    `window`: `began` (`time.perf_counter()`), `s`, and what came in it: `tokens`, `completions`. `counts`: errors.
+    `window`: `began` (`time.perf_counter()`), `s`, and the `tokens` that came in it. `counts`: errors.
     """
     rows = [each.row(window["began"]) for each in samples]
     gaps = sorted(gap for each in samples for gap in each.gaps)
@@ -31,7 +31,6 @@ def measured(samples: Sequence[Sample], window: Mapping[str, float], counts: Map
         "errors": counts["errors"],
         "window_s": round(window["s"], 6),
         "window_tokens": int(window["tokens"]),
-        "completions": int(window["completions"]),
         "samples": {"columns": list(COLUMNS), "rows": rows[::keep]},
         "itl": [round(percentile(gaps, at / (SKETCH - 1)), 6) for at in range(SKETCH)] if gaps else [],
     }
@@ -58,7 +57,10 @@ def _metrics(rows: Sequence[Sequence[Any]], trials: Sequence[Mapping[str, Any]])
     took = sum(trial["window_s"] for trial in trials)
     if took > 0 and n:
         found["aggregate_tps"] = round(sum(trial["window_tokens"] for trial in trials) / took, 6)
-        found["request_rate"] = round(sum(trial["completions"] for trial in trials) / took, 6)
+        # In requests as in tokens: counted by their ends, a few that end together would tip the balance.
+        tokens = COLUMNS.index("tokens")
+        if mean := sum(row[tokens] for row in rows) / len(rows):
+            found["request_rate"] = round(found["aggregate_tps"] / mean, 6)
     if n + errors:
         found["error_rate"] = round(errors / (n + errors), 6)
     return found
@@ -107,7 +109,7 @@ def case_of(trials: Sequence[Trial], levels: Sequence[Level]) -> Trial:
     case["lag"] = max((trial["lag"] for trial in whole), key=lambda lag: lag["p95"], default=None)
     case["samples"] = [trial["samples"] for trial in whole]
     if whole:
-        case |= {"fingerprint": whole[0]["fingerprint"], "server": whole[0]["server"]}
+        case |= {name: whole[0][name] for name in ("fingerprint", "server", "changes")}
     return case
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text
 from gptoss_flow.plan.cells import cells
-from gptoss_flow.trials import BenchRequest, Load
+from gptoss_flow.trials import QUANT, BenchRequest, Load
 
 MAX_TRIALS = 1000
-SHORTHANDS = {"quant": ("model", "quants")}
+SHORTHANDS = {QUANT: ("model", "quants")}
 """Axes that are no keys of a profile, each with the key whose only entry it is."""
 
 
@@ -35,7 +35,15 @@ class Trial:
 
 
 def label(load: Load, cell: Mapping[str, Json]) -> str:
-    return ", ".join([*(f"{axis} {json_text(value)}" for axis, value in cell.items()), str(load)])
+    return ", ".join([*(told for axis, value in cell.items() for told in _told(axis, value)), str(load)])
+
+
+def _told(axis: str, value: Json) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _told(f"{axis}.{key}", inner)
+    else:
+        yield f"{axis} {json_text(value)}"
 
 
 def cells_of(matrix: Mapping[str, Json] | None) -> list[Mapping[str, Json]]:

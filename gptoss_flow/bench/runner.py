@@ -23,6 +23,8 @@ from gptoss_flow.events import BenchJudged, Event, Json, PromptRendered, TrialFi
 from gptoss_flow.trials import Baseline, BenchRequest, BenchResult, Recorded, metric_of, value_of
 
 Emit = Callable[[Event], None]
+Share = Callable[[str, Mapping[str, Json], str], str]
+"""A server of the flow, what its profile has beside, and what is said of that: as the YAML of a profile."""
 Earlier = Mapping[str, Mapping[int, Trial]]
 """Trials that are on record already, by step and number."""
 
@@ -31,7 +33,8 @@ class BenchRunner:
     """`trials.Bench` over real servers; one bench at a time, as two would measure each other.
 
     `earlier` trials are not run again where they are what is asked for; without `open_target` all must be.
-    `folder` is the flow's, where baselines are. `keep_baselines`: they are written, and not held against.
+    `folder` is the flow's, where baselines are. `keep_baselines`: they are written, and not held against. `judged`
+    is how a run on record was judged: in its replay a baseline, which may be another by now, is not read again.
     """
 
     def __init__(
@@ -41,14 +44,18 @@ class BenchRunner:
         recorded: Callable[[Recorded], Sequence[PromptRendered]],
         identity: Callable[[str], Mapping[str, str]],
         folder: Path,
+        share: Share,
         earlier: Earlier,
+        judged: Mapping[str, BenchJudged] | None = None,
         keep_baselines: bool = False,
     ) -> None:
         self._open_target = open_target
         self._recorded = recorded
         self._identity = identity
         self._folder = folder
+        self._share = share
         self._earlier = earlier
+        self._judged_before = judged or {}
         self._keep_baselines = keep_baselines
         self._lock = asyncio.Lock()
 
@@ -83,7 +90,7 @@ class BenchRunner:
         before = self._earlier.get(asked.step, {}).get(planned.number)
         is_same = before is not None and before.get("key") == facts["key"]
         if is_same and before is not None and identity in ({}, before.get("identity")):
-            return before
+            return {**before, "reused": True}
         if self._open_target is None:
             said = "the record has no such trial" if before is None else "it asks for something else than it did"
             raise Mismatch(f"step {asked.step}: {planned.label}: {said}")
@@ -119,13 +126,14 @@ class BenchRunner:
             "context_tokens": endpoint.context_tokens,
             "mode": prompts[0].mode,
         }
-        return trial | {"server": server, "fingerprint": {**machine(), **target.fingerprint}}
+        fingerprint = {**machine(), **target.fingerprint}
+        return trial | {"server": server, "fingerprint": fingerprint, "changes": dict(target.changes)}
 
     # --- judging ------------------------------------------------------------------------------------------------
 
     def _baseline(self, asked: Baseline | None) -> list[dict[str, Json]] | None:
         """The trials to be held against, looked at before anything is measured."""
-        if asked is None or self._keep_baselines:
+        if asked is None or self._keep_baselines or self._open_target is None:
             return None
         before = baseline.read_baseline(self._folder / asked.file, asked.mark)
         other = differences(before[0]["fingerprint"], machine(), MACHINE) if before else []
@@ -139,6 +147,8 @@ class BenchRunner:
         verdicts: list[dict[str, Json]] = []
         for case in cases:
             verdicts += gate.judge_levels(case, asked.levels)
+        if asked.step in self._judged_before:
+            verdicts += [each for each in self._judged_before[asked.step].verdicts if each.get("kind") != "slo"]
         if before is not None and asked.baseline is not None:
             now: Mapping[str, Json] = next((case["fingerprint"] for case in cases if "fingerprint" in case), {})
             if other := baseline.foreign(before, now):
@@ -150,10 +160,23 @@ class BenchRunner:
                 verdicts += gate.judge_regressions(case, was, asked.baseline.max_regression)
         if self._keep_baselines and asked.baseline is not None:
             self._keep(asked, cases)
-        best = _best(asked.objective, cases)
+        best = self._best(asked, cases)
         shown = [{name: value for name, value in case.items() if name != "samples"} for case in cases]
         emit(BenchJudged(step=asked.step, trials=shown, verdicts=verdicts, best=best))
         return BenchResult(shown, verdicts, best)
+
+    def _best(self, asked: BenchRequest, cases: Sequence[Trial]) -> dict[str, Json] | None:
+        """The case whose figure is the best; None where there is none to choose."""
+        objective = asked.objective
+        found = [(value, case) for case in cases if objective and (value := value_of(case, objective)) is not None]
+        if not found or objective is None:
+            return None
+        choose = min if metric_of(objective)[0].better == "lower" else max
+        value, case = choose(found, key=lambda pair: pair[0])
+        said = f"Of {len(cases)} trials the best {objective}: {gate.shown(objective, value)} at {case['label']}."
+        yaml = self._share(asked.server, case["changes"], said)
+        best = {"objective": objective, "value": value, "trial": case["label"], "yaml": yaml}
+        return {"profile": case["profile"], **best}
 
     def _keep(self, asked: BenchRequest, cases: list[Trial]) -> None:
         assert asked.baseline is not None
@@ -205,20 +228,10 @@ def _hash(value: Json) -> str:
 def _nothing(error: str) -> Trial:
     """A trial of a server that would not run."""
     return {
-        "n": 0, "errors": 0, "error_kinds": {error: 1}, "window_s": 0.0, "window_tokens": 0, "completions": 0,
-        "metrics": {}, "samples": {"columns": [], "rows": []}, "itl": [], "dropped": {}, "lag": None,
+        "n": 0, "errors": 0, "error_kinds": {error: 1}, "window_s": 0.0, "window_tokens": 0,
+        "metrics": {}, "samples": {"columns": [], "rows": []}, "itl": [], "dropped": {}, "usage": {}, "lag": None,
         "error": error,
     }  # fmt: skip
-
-
-def _best(objective: str | None, cases: Sequence[Trial]) -> dict[str, Json] | None:
-    """The case whose figure is the best; None where there is none to choose."""
-    found = [(value, case) for case in cases if objective and (value := value_of(case, objective)) is not None]
-    if not found or objective is None:
-        return None
-    choose = min if metric_of(objective)[0].better == "lower" else max
-    value, case = choose(found, key=lambda pair: pair[0])
-    return {"profile": case["profile"], "objective": objective, "value": value, "trial": case["label"]}
 
 
 def _foreign(asked: Baseline, other: Sequence[str]) -> StepError:

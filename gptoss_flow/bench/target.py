@@ -29,6 +29,8 @@ class Target:
     died: asyncio.Future[Any]
     start: Mapping[str, float] = field(default_factory=dict)
     """load_s and ready_s, where it was started for this."""
+    changes: Mapping[str, Json] = field(default_factory=dict)
+    """What its profile has beside the flow's, with all that a cell brings along."""
     fingerprint: Mapping[str, Json]
     busy: Callable[[], AbstractContextManager[object]] = nullcontext
     """Entered while requests run: whoever watches over the server is told."""

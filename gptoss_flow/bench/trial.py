@@ -129,7 +129,6 @@ def _result(driven: Driven, answers: _Answers, *, is_open: bool) -> Trial:
         "began": began,
         "s": ended - began,
         "tokens": answers.tokens_between(began, ended),
-        "completions": sum(began < each.last <= ended for each in answers.samples.values()),
     }
     trial = measured(samples, window, {"errors": errors.total()})
     ttft: Any = trial["metrics"].get("ttft", {}).get("p50")
@@ -137,7 +136,13 @@ def _result(driven: Driven, answers: _Answers, *, is_open: bool) -> Trial:
         phase: sum(shot.phase == phase for shot in driven.shots) for phase in ("warmup", "cooldown")
     }
     dropped["errors"] = sum(s.number in answers.errors for s in driven.shots if s.phase != "measured")
+    usage = {
+        "prompt_tokens": sum(each.prompt_tokens for each in answers.samples.values()),
+        "cached_tokens": sum(each.cached_tokens for each in answers.samples.values()),
+        "completion_tokens": sum(each.tokens for each in answers.samples.values()),
+    }
     return trial | {
+        "usage": usage,
         "error_kinds": dict(errors.most_common(MOST_KINDS)),
         "dropped": dropped,
         "lag": lag_of(driven, answers.sent, is_open, ttft),

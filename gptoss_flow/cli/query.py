@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
-from collections.abc import Callable
 
 import click
 
-from gptoss_flow.app.query import Address, Reply, ask, direct, running
+from gptoss_flow.app.query import Reply, ask
 from gptoss_flow.cli import complete
+from gptoss_flow.cli.asked import DEFAULT_PROFILE, ask_server
 from gptoss_flow.cli.prompt_text import read_prompt
-from gptoss_flow.errors import Unavailable
-from gptoss_flow.escape import one_line
 from gptoss_flow.llama.blocking import BlockingClient
 from gptoss_flow.ui.answer import AnswerWriter
-
-DEFAULT_PROFILE = "local"
-
-Use = Callable[[BlockingClient], Reply]
 
 
 @click.command("query")
@@ -71,43 +63,11 @@ def command(
         params = {"max_tokens": max_tokens, "temperature": temperature}
         return ask(client, text, params, (lambda piece: None) if as_json else answer.write)
 
-    reply, name = _ask_running(profile, url, use) or _ask_started(profile or DEFAULT_PROFILE, offline, use)
+    reply, name = ask_server(profile, url, use, offline=offline)
     if as_json:
         click.echo(json.dumps(_as_json(reply, name), indent=2, ensure_ascii=False))
     else:
         answer.end()
-
-
-def _ask_running(profile: str | None, url: str | None, use: Use) -> tuple[Reply, str] | None:
-    """What a server answers that need not be started; None where there is none."""
-    port = None
-    if profile is None and url is None:
-        url = os.environ.get("GPT_OSS_URL") or None
-        port = None if url else os.environ.get("GPT_OSS_PORT") or None
-    if url is not None:
-        url = direct(url)
-        with running(url=url) as address:
-            return _asked(address or Address(url), use)
-    if port is not None and port.isdecimal():
-        with running(port=int(port)) as address, contextlib.suppress(Unavailable):
-            return _asked(address or Address(f"http://127.0.0.1:{port}"), use)
-        return None
-    with running(profile=profile or DEFAULT_PROFILE) as address:
-        return _asked(address, use) if address else None
-
-
-def _asked(address: Address, use: Use) -> tuple[Reply, str]:
-    with contextlib.closing(BlockingClient(address.url, address.key)) as client:
-        return use(client), address.name or address.url
-
-
-def _ask_started(profile: str, offline: bool, use: Use) -> tuple[Reply, str]:
-    # A profile and all that reads it takes longer to import than a running server takes to answer.
-    import asyncio
-
-    from gptoss_flow.app.started import with_server
-
-    return asyncio.run(with_server(profile, use, _say, offline=offline))
 
 
 def _as_json(reply: Reply, server: str) -> dict[str, object]:
@@ -118,7 +78,3 @@ def _as_json(reply: Reply, server: str) -> dict[str, object]:
         "usage": {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.tokens},
         "timings": {"ttft_s": reply.ttft_s, "total_s": reply.total_s, **reply.timings},
     }
-
-
-def _say(line: str) -> None:
-    click.echo(one_line(line), err=True)

@@ -43,8 +43,13 @@ class Received:
     @property
     def status(self) -> int:
         """HTTP's; 0 where nothing came."""
-        first = self.pieces[0][1].split(b" ", 2)[1:2] if self.pieces else []
-        return int(first[0][:3]) if first and first[0][:3].isdigit() else 0
+        line = b""
+        for _, data in self.pieces:
+            line += data[:64]
+            if b"\n" in line or len(line) >= 64:
+                break
+        code = line.partition(b" ")[2][:3]
+        return int(code) if code.isdigit() else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from gptoss_flow.lang.defaults import COMMON, FALLBACK, fallback_of
 from gptoss_flow.lang.document import Path
 from gptoss_flow.lang.wording import shown
 from gptoss_flow.plan.arguments import argument_problems
+from gptoss_flow.plan.bench import bench_problems
 from gptoss_flow.plan.cells import cells
 from gptoss_flow.plan.flow_inputs import input_problems
 from gptoss_flow.plan.grants import continued, granted_tools, permissions, schema_of
@@ -69,6 +70,8 @@ class Body:
             self.inner = draft.inner.get(data["flow"]) if isinstance(data["flow"], str) else None
             if self.inner is not None:
                 reader.problems += input_problems(reader, self.values, self.inner)
+        elif kind.kind == "bench":
+            reader.problems += bench_problems(reader, data["bench"], (*path, "bench"))
         elif kind.kind == "prompt" and self.values.compiled.templates:
             prompt = data["prompt"]
             if isinstance(prompt, dict) and isinstance(params := prompt.get("params"), dict):

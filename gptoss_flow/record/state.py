@@ -180,6 +180,10 @@ class RunState:
                 pass
             case TrialFinished():
                 self.step(event.step).trials[event.number] = event.trial
+                usage = event.trial.get("usage")
+                if isinstance(usage, dict) and not event.trial.get("reused"):
+                    self.step(event.step).tokens.add(usage)
+                    self.tokens.add(usage)
             case BenchJudged():
                 self.step(event.step).judged = event
             case StepRetried():

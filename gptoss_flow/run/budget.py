@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from gptoss_flow.errors import ExitCode, StepError
-from gptoss_flow.events import NOT_MADE, Event, GenerationFinished, ToolStarted
+from gptoss_flow.events import NOT_MADE, Event, GenerationFinished, ToolStarted, TrialFinished
 from gptoss_flow.plan.plan import Limits
 from gptoss_flow.record.state import RunState, Tokens
 
@@ -40,6 +40,9 @@ class Budget:
         match event:
             case GenerationFinished():
                 self.tokens.add(event.usage)
+                return None if self.is_over else self._tokens_exceeded()
+            case TrialFinished():
+                self.tokens.add(event.trial.get("usage") or {})
                 return None if self.is_over else self._tokens_exceeded()
             case ToolStarted() if event.permission not in NOT_MADE:
                 calls, limit = self._tool_calls + 1, self.limits.tool_calls

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gptoss_flow.events import Json
-from gptoss_flow.record.state import RunState
+from gptoss_flow.record.state import RunState, StepView
 from gptoss_flow.trials import metric_of, value_of
 from gptoss_flow.ui.table import table
 from gptoss_flow.words import count
@@ -18,13 +18,67 @@ HEAD = (
     ("latency_p50", "latency p50"), ("latency_p95", "p95"), ("prefill_tps_p50", "prefill/s"),
     ("decode_tps_p50", "decode/s"), ("aggregate_tps", "all/s"),
 )  # fmt: skip
-"""The figures of the table, each with its heading."""
+"""The figures of the table, each with its heading. Rates of prefill and decode are the server's own."""
+BESIDE = (
+    ("prefill_tps_p50", "server prefill/s"), ("client_prefill_tps_p50", "client prefill/s"),
+    ("decode_tps_p50", "server decode/s"), ("client_decode_tps_p50", "client decode/s"),
+    ("prefill_p50", "prefill p50"), ("decode_p50", "decode p50"), ("queue_p50", "queue p50"), ("queue_p95", "p95"),
+    ("tpot_p50", "TPOT p50"), ("request_rate", "requests/s"),
+)  # fmt: skip
+"""What the server timed, beside what its client did."""
 SOMETIMES = (("ttfo_p50", "TTFO p50"), ("goodput", "goodput/s"), ("load_s", "load"), ("ready_s", "ready"))
 """Those that only some trials have."""
 TOLD = (
     ("ttft_p50", "TTFT"), ("latency_p50", "latency"), ("decode_tps_p50", "decode/s"), ("aggregate_tps", "all/s"),
 )  # fmt: skip
 """What is told of a trial when it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A bench step, as far as it came. `trials` are those of all rounds together, once all have ended."""
+
+    step: str
+    trials: Sequence[Mapping[str, Any]]
+    verdicts: Sequence[Mapping[str, Any]]
+    best: Mapping[str, Any] | None
+    outcome: str | None
+    error: Mapping[str, Any] | None
+
+
+def measured(step: StepView) -> Measured | None:
+    """What a step measured, if it is a bench that did."""
+    judged, output = step.judged, step.output if step.kind == "bench" and isinstance(step.output, dict) else {}
+    trials: Any
+    verdicts: Any = []
+    best: Any = None
+    if judged is not None:
+        trials, verdicts, best = judged.trials, judged.verdicts, judged.best
+    elif step.trials:
+        trials = [step.trials[number] for number in sorted(step.trials)]
+    else:  # a result that was taken from an earlier run
+        trials, verdicts, best = (output.get(name) for name in ("trials", "verdicts", "best"))
+    if not (found := _mappings(trials)):
+        return None
+    return Measured(
+        step.id, found, _mappings(verdicts), best if isinstance(best, dict) else None, step.outcome, step.error
+    )
+
+
+def _mappings(values: Any) -> list[Mapping[str, Any]]:
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+
+
+def benches_of(state: RunState) -> list[Measured]:
+    """Every bench of a run that has a result, whatever became of it."""
+    found: list[Measured] = []
+    todo = [*state.steps.values()]
+    while todo:
+        step = todo.pop(0)
+        todo = [*step.items.values(), *todo]
+        if (bench := measured(step)) is not None:
+            found.append(bench)
+    return found
 
 
 def figure(trial: Mapping[str, Json], name: str) -> str:
@@ -40,14 +94,12 @@ def figure(trial: Mapping[str, Json], name: str) -> str:
 
 def told_trial(trial: Mapping[str, Any]) -> str:
     """A trial in a line."""
+    if trial.get("error"):
+        return f"trial {trial.get('label')}: {trial['error']}"
     said = [f"trial {trial.get('label')}: {trial.get('n')} requests"]
     if trial.get("errors"):
         said.append(f"{trial['errors']} errors")
-    if trial.get("error"):
-        return f"trial {trial.get('label')}: {trial['error']}"
-    for name, word in TOLD:
-        if shown := figure(trial, name):
-            said.append(f"{word} {shown}")
+    said += [f"{word} {shown}" for name, word in TOLD if (shown := figure(trial, name))]
     return ", ".join(said)
 
 
@@ -58,6 +110,18 @@ def told_verdicts(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*said, *([f"{kept} of {count(len(verdicts), 'gate')} held"] if verdicts else [])]
 
 
+def remarks(bench: Measured) -> list[str]:
+    """What a reader of the figures must know."""
+    lags = [(trial.get("label"), trial["lag"]) for trial in bench.trials if isinstance(trial.get("lag"), dict)]
+    said = [f"{label}: {lag['said']}" for label, lag in lags if lag.get("said")]
+    kinds = [(trial.get("label"), trial.get("error_kinds")) for trial in bench.trials]
+    return said + [
+        f"{label}: {number} times {kind}"
+        for label, found in kinds
+        for kind, number in (found.items() if isinstance(found, dict) else ())
+    ]
+
+
 def columns(trials: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The figures worth showing of these trials, each with its heading."""
     some = [pair for pair in SOMETIMES if any(figure(trial, pair[0]) for trial in trials)]
@@ -66,66 +130,42 @@ def columns(trials: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return [*HEAD, *some]
 
 
-def bench_table(trials: Sequence[Mapping[str, Any]]) -> str:
+def bench_table(trials: Sequence[Mapping[str, Any]], shown: Sequence[tuple[str, str]]) -> str:
     """All trials, one a line."""
-    shown = columns(trials)
-    head = ["trial", "n", "errors", *(title for _, title in shown)]
     rows = [
         [
-            str(trial.get("label")),
-            str(trial.get("n")),
-            str(trial.get("errors")),
+            *(str(trial.get(name, "")) for name in ("label", "n", "errors")),
             *(figure(trial, name) for name, _ in shown),
         ]
         for trial in trials
     ]
-    return table(head, rows)
+    return table(["trial", "n", "errors", *(title for _, title in shown)], rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A bench step, as far as it came. `trials` are those of all rounds together, once all have ended."""
-
-    step: str
-    trials: Sequence[Mapping[str, Any]]
-    verdicts: Sequence[Mapping[str, Any]]
-    best: Mapping[str, Any] | None
-    outcome: str | None
-    error: Mapping[str, Any] | None
-
-
-def benches_of(state: RunState) -> list[Measured]:
-    """Every bench of a run that has a result, or failed without one."""
-    found: list[Measured] = []
-    todo = [*state.steps.values()]
-    while todo:
-        step = todo.pop(0)
-        todo = [*step.items.values(), *todo]
-        judged = step.judged
-        if judged is None and not step.trials:
-            continue
-        trials = judged.trials if judged else [step.trials[number] for number in sorted(step.trials)]
-        found.append(
-            Measured(
-                step.id,
-                [trial for trial in trials if isinstance(trial, dict)],
-                judged.verdicts if judged else [],
-                judged.best if judged else None,
-                step.outcome,
-                step.error,
-            )
-        )
-    return found
+def lag_line(trials: Sequence[Mapping[str, Any]]) -> str:
+    """How late the load generator was, at worst; empty where that is not known."""
+    lags = [trial["lag"] for trial in trials if isinstance(trial.get("lag"), dict)]
+    found = [float(lag["p95"]) for lag in lags if isinstance(lag.get("p95"), int | float)]
+    return f"lag of the load generator: {max(found) * 1000:.1f} ms at the 95th percentile" if found else ""
 
 
 def draw_table(benches: Sequence[Measured]) -> str:
-    """For people: a table for each bench, what its gates say, the best profile."""
+    """For people: the figures of each bench, what its gates say, the best profile as YAML."""
     parts = []
     for bench in benches:
-        lines = [f"{bench.step}: {bench.outcome or 'unfinished'}", bench_table(bench.trials)]
-        lines += told_verdicts(bench.verdicts)
+        lines = [f"bench {bench.step}: {bench.outcome or 'unfinished'}"]
+        lines += [bench_table(bench.trials, columns(bench.trials)), "", bench_table(bench.trials, BESIDE)]
+        lines += ["", *filter(None, [lag_line(bench.trials)]), *remarks(bench), *told_verdicts(bench.verdicts)]
+        if bench.best:
+            lines += ["", best_line(bench.best), str(bench.best.get("yaml", "")).rstrip()]
+        elif bench.error and not bench.verdicts:
+            lines.append(str(bench.error.get("message")))
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def best_line(best: Mapping[str, Any]) -> str:
+    return f"the best {best.get('objective')} has {best.get('trial')}:"
 
 
 def draw_json(benches: Sequence[Measured]) -> str:
@@ -141,6 +181,3 @@ def _as_json(bench: Measured) -> dict[str, Json]:
         "verdicts": [dict(verdict) for verdict in bench.verdicts],
         "best": dict(bench.best) if bench.best else None,
     }
-
-
-FORMS: dict[str, Callable[[Sequence[Measured]], str]] = {"table": draw_table, "json": draw_json}

@@ -16,8 +16,9 @@ from markupsafe import Markup
 from gptoss_flow.escape import for_terminal
 from gptoss_flow.events import NOT_MADE, Json
 from gptoss_flow.fields import json_text
+from gptoss_flow.ui.bench import measured
 from gptoss_flow.ui.report import facts
-from gptoss_flow.ui.report.bench import draw_plots
+from gptoss_flow.ui.report.bench import draw_bench
 from gptoss_flow.ui.report.graph import draw_graph
 from gptoss_flow.ui.report.json_form import indented
 from gptoss_flow.ui.report.panes import draw_panes
@@ -83,7 +84,7 @@ def _environment() -> Environment:
         json=indented,
         remarks=facts.remarks,
         error_line=facts.error_line,
-        plots=draw_plots,
+        bench=draw_bench,
     )
     environment.globals.update(MARKS=facts.MARKS, LONG=LONG, NOT_MADE=NOT_MADE)
     environment.tests.update(turn=_is(Turn), call=_is(Call), said=_is(Said))
@@ -162,7 +163,7 @@ class _Page:
     def output_is_told(unit: Unit) -> bool:
         """Whether the output is the last answer, or the result of the only call, once more."""
         output, happenings = unit.step.output, unit.history.happenings
-        if output is None or unit.is_fan_out:
+        if output is None or unit.is_fan_out or measured(unit.step) is not None:
             return True
         for happening in reversed(happenings):
             if isinstance(happening, Turn):

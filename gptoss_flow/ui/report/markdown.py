@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gptoss_flow.escape import for_terminal, one_line
 from gptoss_flow.events import Json
 from gptoss_flow.record.state import Tokens
+from gptoss_flow.ui.bench import benches_of, columns, figure
 from gptoss_flow.ui.report.facts import Speeds, error_line, failures, rate, remarks, speeds, took
 from gptoss_flow.ui.report.json_form import indented
 from gptoss_flow.ui.report.view import Report, Unit, warnings_of_run
@@ -40,6 +41,8 @@ def _parts(report: Report) -> Iterator[str]:
         yield fenced(facts["error"])
     if report.units:
         yield "\n".join(_table(report))
+    for bench in benches_of(report.view.state):
+        yield f"**bench {code_span(bench.step)}**\n\n{bench_table(bench.trials)}"
     failed = failures(report.units)
     for unit in failed[:MOST]:
         place = (
@@ -85,6 +88,17 @@ def _numbers(tokens: Tokens, speed: Speeds) -> tuple[str, ...]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def bench_table(trials: Sequence[Mapping[str, Json]]) -> str:
+    """The trials of a bench as a table."""
+    shown = columns(trials)
+    rows = [["trial", "n", "errors", *(head for _, head in shown)]]
+    rows.append(["---", *["---:"] * (len(rows[0]) - 1)])
+    for trial in trials:
+        counts = [plain(str(trial.get(name, ""))) for name in ("label", "n", "errors")]
+        rows.append([*counts, *(figure(trial, name) for name, _ in shown)])
+    return "\n".join(map(_row, rows))
 
 
 def plain(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gptoss_flow.escape import for_terminal, one_line
 from gptoss_flow.events import FellBack, Json, RoundFinished, StepRetried, Warned
 from gptoss_flow.record.rlog import said_in
+from gptoss_flow.ui.report.bench import plain_rows
 from gptoss_flow.ui.report.facts import MARKS, error_line, rate, remarks, speeds, took
 from gptoss_flow.ui.report.json_form import indented
 from gptoss_flow.ui.report.view import Call, Happening, Report, Said, Turn, Unit
@@ -17,8 +18,12 @@ def draw_text(report: Report) -> str:
     """Safe for a terminal; texts are whole."""
     parts = [*(one_line(notice) for notice in report.notices), draw_run(report.facts, None)]
     for root in report.units:
-        parts += ["\n".join(_unit(unit)) for unit in root.walk() if unit.history.happenings or unit.step.error]
+        parts += ["\n".join(_unit(unit)) for unit in root.walk() if _is_telling(unit)]
     return "\n\n".join(parts) + "\n"
+
+
+def _is_telling(unit: Unit) -> bool:
+    return bool(unit.history.happenings or unit.step.error or plain_rows(unit.step))
 
 
 def _unit(unit: Unit) -> Iterator[str]:
@@ -27,6 +32,7 @@ def _unit(unit: Unit) -> Iterator[str]:
     yield f"{MARKS.get(unit.outcome, '·')} {one_line(step.id)}  {one_line(', '.join(filter(None, said)))}"
     for happening in unit.history.happenings:
         yield from _happening(happening)
+    yield from (f"  {one_line(line)}" for line in plain_rows(step))
     if step.error:
         at = step.error.get("at")
         yield from _block("error", error_line(step.error) + (f" ({at})" if at else ""))

@@ -12,11 +12,10 @@ import pytest
 
 from gptoss_flow.escape import is_unsafe
 from gptoss_flow.events import RunStarted
-from gptoss_flow.ui.report.bench import draw_plots
 from gptoss_flow.ui.report.html import draw_html
 from gptoss_flow.ui.report.shown_text import chunks, marked
 from tests.record.samples import run_started
-from tests.ui.report.made import HOSTILE, done, hostile, ordinary, report_of, thousand, turn, with_panes
+from tests.ui.report.made import HOSTILE, done, hostile, ordinary, report_of, thousand, with_panes
 
 VOID = {"meta", "link", "input", "br"}
 
@@ -173,26 +172,3 @@ def test_a_long_text_is_laid_out_in_pieces_that_end_with_its_lines() -> None:
     assert "\n".join(pieces) == text
     assert max(map(len, pieces)) <= 20_000
     assert chunks("x" * 100_000) == ["x" * 100_000], "a line is never broken"
-
-
-def test_a_bench_step_has_its_plots() -> None:
-    trials = [
-        {
-            "concurrency": n,
-            "metrics": {"ttft": {"p50": 0.1 * n, "p99": 0.3 * n}, "aggregate_tps": {"mean": 40 * n}},
-        }
-        for n in (1, 2, 4)
-    ]
-    report = report_of(
-        [run_started(steps={"load": "bench"}), *turn("load", "x"), done("load", {"trials": trials})]
-    )
-    plots = draw_plots(report.units[0].step)
-    assert plots.count("<figure>") == 2
-    assert plots.count("<polyline") == 3
-    assert plots in draw_html(report)
-
-
-@pytest.mark.parametrize("output", [None, 1, {"trials": 3}, {"trials": [1, {"metrics": {"ttft": "<b>"}}]}])
-def test_a_bench_without_numbers_has_none(output: object) -> None:
-    report = report_of([run_started(steps={"load": "bench"}), done("load", output)])
-    assert draw_plots(report.units[0].step) == ""
