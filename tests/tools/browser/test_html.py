@@ -152,7 +152,7 @@ def test_where_the_parser_would_take_for_ever_the_page_ends_and_says_so(monkeypa
     monkeypatch.setattr("gptoss_flow.tools.browser.html.MAX_S", 0.5)
     began = time.thread_time()
     read = read_html("<p>Some text." + "<div>" * 500_000 + "</span>" * 500_000, URL)
-    assert time.thread_time() - began < 3
+    assert time.thread_time() - began < 5
     assert read.text.startswith("Some text.")
     assert read.text.endswith("[The rest of the page is nested too badly to be read.]")
 
