@@ -133,7 +133,13 @@ def probe(engine: str) -> Problem | None:
         return Problem(None, f"no sandbox for tool code: {engine} gives no answer: {error}")
     if done.returncode == 0:
         return None
-    said = one_line((done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it gives no reason"])[-1])
-    return Problem(
-        None, f"no sandbox for tool code: {engine} has no image {IMAGE} ({said})", f"{engine} pull {IMAGE}"
-    )
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it gives no reason"]
+    return explained(engine, one_line(said[-1]))
+
+
+def explained(engine: str, said: str) -> Problem:
+    """From the engine's own words: no image, or no engine that runs."""
+    missing = any(words in said.lower() for words in ("no such image", "no such object", "not known", "not found"))
+    why = f"has no image {IMAGE}" if missing else "does not answer"
+    fix = f"{engine} pull {IMAGE}" if missing else f"start {engine}, or choose another sandbox"
+    return Problem(None, f"no sandbox for tool code: {engine} {why} ({said})", fix)

@@ -95,6 +95,19 @@ def test_containers(engine: str) -> None:
     assert networked[networked.index("--network") + 1] == "bridge"
 
 
+@pytest.mark.parametrize(
+    ("said", "why", "fix"),
+    [
+        ("Error response from daemon: No such image: x", "has no image", "docker pull"),
+        ("Error: inspecting object: x: image not known", "has no image", "docker pull"),
+        ("Cannot connect to the Docker daemon at unix:///x", "does not answer", "start docker"),
+    ],
+)
+def test_an_engine_that_cannot_be_used_is_told_with_what_mends_it(said: str, why: str, fix: str) -> None:
+    problem = container.explained("docker", said)
+    assert why in problem.message and said in problem.message and problem.hint.startswith(fix)
+
+
 def test_sandbox_exec() -> None:
     assert sandbox_exec.profile(WORKSPACE, KEPT, ['/a "b"'], network=False) == PROFILE
     networked = sandbox_exec.profile(WORKSPACE, KEPT, ['/a "b"'], network=True)
