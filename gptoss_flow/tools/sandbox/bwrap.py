@@ -107,9 +107,9 @@ def _etc(*, network: bool) -> Iterator[str]:
 
 def _kept(workspace: Path, one: Guarded) -> tuple[str, ...]:
     inside = "/".join((WORKSPACE_AT, *one.parts))
-    if one.hidden:
+    if one.how == "hidden":
         return ("--size", "4096", "--tmpfs", inside, "--remount-ro", inside)
-    return ("--ro-bind", str(workspace.joinpath(*one.parts)), inside)
+    return ("--ro-bind" if one.how == "read" else "--bind", str(workspace.joinpath(*one.parts)), inside)
 
 
 def find() -> str | Problem:
@@ -159,7 +159,11 @@ class Bubblewrap:
             pass_fds=(descriptor,),
             base_env=environment(),
             counts_processes=_kernel() >= KERNEL_COUNTS_SINCE,
-            same=[("/".join((WORKSPACE_AT, *one.parts)), one.device, one.inode) for one in kept if not one.hidden],
+            same=[
+                ("/".join((WORKSPACE_AT, *one.parts)), one.device, one.inode)
+                for one in kept
+                if one.how != "hidden"
+            ],
         )
 
 

@@ -58,9 +58,10 @@ def arguments(
 
 def _kept(workspace: Path, one: Guarded) -> str:
     inside = "/".join((WORKSPACE_AT, *one.parts))
-    if one.hidden:
+    if one.how == "hidden":
         return f"type=tmpfs,dst={inside},tmpfs-size=4096,tmpfs-mode=0555"
-    return f"type=bind,src={workspace.joinpath(*one.parts)},dst={inside},readonly"
+    held = f"type=bind,src={workspace.joinpath(*one.parts)},dst={inside}"
+    return f"{held},readonly" if one.how == "read" else held
 
 
 @dataclass(frozen=True, slots=True)

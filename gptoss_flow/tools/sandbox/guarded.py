@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.escape import one_line
@@ -25,8 +26,8 @@ class Guarded:
     """A file or folder of the workspace. It is no link, and must be the same once it is mounted."""
 
     parts: tuple[str, ...]
-    hidden: bool
-    """An empty folder stands in its place; else it can be read."""
+    how: Literal["hidden", "read", "pinned"]
+    """An empty folder stands in its place; it can be read only; it stays where it is, as what lies in it does."""
     device: int
     inode: int
 
@@ -66,13 +67,21 @@ def guarded(workspace: Path) -> list[Guarded]:
     Our own folder is made where there is none, so that tool code can plant none: what lies there is believed.
     """
     _make_own_folder(workspace)
-    own = sorted({Path(OWN_FOLDER), *_below(workspace, [Path(os.path.realpath(Path.cwd() / OWN_FOLDER))])})
+    own = [Path(OWN_FOLDER), *_below(workspace, [Path(os.path.realpath(Path.cwd() / OWN_FOLDER))])]
     kept = [Path(GIT), *_below(workspace, _running())]
-    found = []
-    for path, hidden in [(path, True) for path in own] + [(path, False) for path in kept]:
-        if status := _status(workspace, path.parts):
-            found.append(Guarded(path.parts, hidden, status.st_dev, status.st_ino))
-    return found
+    # A folder that something is mounted in could still be renamed, and another put in its place.
+    above = [folder for path in (*own, *kept) for folder in path.parents if folder.parts]
+    wanted: dict[tuple[str, ...], Literal["hidden", "read", "pinned"]] = {
+        **{path.parts: "pinned" for path in above},
+        **{path.parts: "read" for path in kept},
+        **{path.parts: "hidden" for path in own},
+    }
+    in_order = sorted(wanted, key=lambda parts: (len(parts), parts))  # what is mounted later covers the earlier
+    return [
+        Guarded(parts, wanted[parts], status.st_dev, status.st_ino)
+        for parts in in_order
+        if (status := _status(workspace, parts))
+    ]
 
 
 def _make_own_folder(workspace: Path) -> None:

@@ -18,6 +18,11 @@ from gptoss_flow.tools.sandbox.python_home import this_python
 
 PLACES = ("/usr/bin/sandbox-exec",)
 SYSTEM = ("/usr/lib", "/usr/bin", "/usr/share", "/bin", "/sbin", "/usr/sbin", "/System", "/Library/Frameworks")
+DENIED = {
+    "hidden": ("file-read* file-write*", "subpath"),
+    "read": ("file-write*", "subpath"),
+    "pinned": ("file-write-unlink", "literal"),
+}
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
@@ -36,8 +41,8 @@ def profile(workspace: Path, kept: Sequence[Guarded], readable: Sequence[str], *
         f"(allow file-read* file-write* {_places([str(workspace)], 'subpath')})",
     ]
     for one in kept:
-        denied = "file-read* file-write*" if one.hidden else "file-write*"
-        rules.append(f"(deny {denied} {_places([str(workspace.joinpath(*one.parts))], 'subpath')})")
+        denied, which = DENIED[one.how]
+        rules.append(f"(deny {denied} {_places([str(workspace.joinpath(*one.parts))], which)})")
     if network:
         rules += ["(allow network*)", "(allow system-socket)"]
     return "\n".join(rules)

@@ -16,7 +16,11 @@ from gptoss_flow.tools.sandbox.job import INSIDE, LIMITS
 from gptoss_flow.tools.sandbox.python_home import Python
 
 WORKSPACE = Path("/home/ann/project")
-KEPT = [Guarded((".gptoss-flow",), True, 1, 2), Guarded((".git",), False, 1, 3)]
+KEPT = [
+    Guarded((".gptoss-flow",), "hidden", 1, 2),
+    Guarded((".git",), "read", 1, 3),
+    Guarded((".venv",), "pinned", 1, 4),
+]
 PYTHON = Python(
     program="/home/ann/venv/bin/python",
     paths=("/home/ann/venv/bin", "/home/ann/venv/lib"),
@@ -42,6 +46,7 @@ BWRAP = f"""
 --bind /home/ann/project /workspace
 --size 4096 --tmpfs /workspace/.gptoss-flow --remount-ro /workspace/.gptoss-flow
 --ro-bind /home/ann/project/.git /workspace/.git
+--bind /home/ann/project/.venv /workspace/.venv
 --remount-ro / --chdir /workspace
 """
 
@@ -54,6 +59,7 @@ run --rm --interactive --pull never --name it --hostname sandbox
 --mount type=bind,src=/home/ann/project,dst=/workspace
 --mount type=tmpfs,dst=/workspace/.gptoss-flow,tmpfs-size=4096,tmpfs-mode=0555
 --mount type=bind,src=/home/ann/project/.git,dst=/workspace/.git,readonly
+--mount type=bind,src=/home/ann/project/.venv,dst=/workspace/.venv
 --workdir /workspace
 """
 
@@ -71,7 +77,8 @@ PROFILE = """\
 (literal "/dev/urandom"))
 (allow file-read* file-write* (subpath "/home/ann/project"))
 (deny file-read* file-write* (subpath "/home/ann/project/.gptoss-flow"))
-(deny file-write* (subpath "/home/ann/project/.git"))"""
+(deny file-write* (subpath "/home/ann/project/.git"))
+(deny file-write-unlink (literal "/home/ann/project/.venv"))"""
 
 
 def test_bubblewrap() -> None:

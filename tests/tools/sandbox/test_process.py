@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.tools.sandbox import KINDS, bwrap
+from gptoss_flow.tools.sandbox import guarded as room
 from gptoss_flow.tools.sandbox.job import LIMITS, MIB, Ended, Job, Limits
 from gptoss_flow.tools.sandbox.process import Kept, last_word, run
 from tests.conftest import need
@@ -274,6 +275,28 @@ def test_killing_us_ends_everything_within_a_second(tmp_path: Path) -> None:
     while alive := [one for one in inside if runs(one)]:
         assert time.monotonic() < until, alive
         psutil.wait_procs(alive, timeout=0.02)
+
+
+def test_what_we_run_from_can_be_neither_changed_nor_put_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a/venv/bin").mkdir(parents=True)
+    (tmp_path / "a/venv/bin/python").write_text("true")
+    monkeypatch.setattr(room, "_running", lambda: [tmp_path / "a/venv/bin"])
+    for attack in (
+        "mv a z",
+        "mv a/venv a/z",
+        "mv a/venv/bin a/venv/z",
+        "rm -rf a",
+        "echo false > a/venv/bin/python",
+        "mkdir z && mv -T z a",
+        "python -c \"import ctypes; exit(ctypes.CDLL(None).renameat2(-100, b'a', -100, b'z', 2) != 0)\"",
+    ):
+        (tmp_path / "z").mkdir(exist_ok=True)
+        assert shell(tmp_path, attack).exit_code != 0, attack
+        (tmp_path / "z").rmdir()
+        assert (tmp_path / "a/venv/bin/python").read_text() == "true", attack
+    assert shell(tmp_path, "echo x > a/new; echo y > a/venv/new").exit_code == 0
 
 
 def test_what_was_swapped_while_the_sandbox_was_made_is_not_mounted(

@@ -36,6 +36,8 @@ PENDING = 1 << 20
 """Bytes that may wait for the host before the program's output is no longer read."""
 LAST_WORDS = 4 << 20
 """How much is read of pipes after the program's end and before a reply: others may fill them without end."""
+HELD = ("RssAnon", "RssShmem", "VmSwap", "VmPTE")
+"""What of /proc/PID/status is memory that the process holds, page tables too: of empty pages there may be many."""
 ABOVE = 32
 """A number above those of all descriptors that are open here."""
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
@@ -316,7 +318,7 @@ class Warden:
         told = [told_of(pid) for pid in pids]
         if sum(one.get("Threads", 0) for one in told) > self.limits["processes"]:
             return "processes"
-        held = sum(one.get(name, 0) for one in told for name in ("RssAnon", "RssShmem", "VmSwap"))
+        held = sum(one.get(name, 0) for one in told for name in HELD)
         # Pages that processes share were counted once for each: only then is it worth asking exactly.
         if held * 1024 > self.limits["memory_bytes"] and sum(map(share_of, pids)) > self.limits["memory_bytes"]:
             return "memory"
@@ -365,9 +367,10 @@ def share_of(pid: str) -> int:
             lines = file.read().decode().splitlines()
     except OSError:
         told = told_of(pid)
-        return 1024 * sum(told.get(name, 0) for name in ("RssAnon", "RssShmem", "VmSwap"))
+        return 1024 * sum(told.get(name, 0) for name in HELD)
     wanted = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
-    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(wanted))
+    tables = told_of(pid).get("VmPTE", 0)
+    return 1024 * (tables + sum(int(line.split()[1]) for line in lines if line.startswith(wanted)))
 
 
 def written_by(pid: str) -> int:
