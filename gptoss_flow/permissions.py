@@ -42,6 +42,11 @@ class Permissions(Strict):
 
 
 RULES = ("allow", "ask", "deny")
+COMMAND_LINES = frozenset({("shell", "command")})
+"""Arguments that a shell reads, where they are text."""
+OPERATORS = ";&|<>`$()\n\r"
+"""With these a command line does more than its first words say."""
+_APART = str.maketrans(dict.fromkeys(OPERATORS, "\n"))
 NONE = Permissions()
 
 
@@ -75,14 +80,14 @@ def judge(levels: Sequence[Permissions], tool: str, arguments: Mapping[str, Json
 
 def _judge(rules: Permissions, tool: str, arguments: Mapping[str, Json]) -> Verdict:
     for glob, patterns in _of(rules.deny, tool):
-        if _fits(patterns, arguments, _is_like):
+        if _fits(tool, patterns, arguments, _is_like):
             return Verdict("denied", _shown("deny", glob, patterns))
     for glob, patterns in _of(rules.ask, tool):
-        if _fits(patterns, arguments, _is_like):
+        if _fits(tool, patterns, arguments, _is_like):
             return Verdict("ask", _shown("ask", glob, patterns))
     allowed = [*_of(rules.allow, tool)]
     for glob, patterns in allowed:
-        if _fits(patterns, arguments, _is):
+        if _fits(tool, patterns, arguments, _is):
             return Verdict("allowed", _shown("allow", glob, patterns))
     if allowed:
         return Verdict("denied", " or ".join(_shown("allow", glob, patterns) for glob, patterns in allowed))
@@ -114,23 +119,34 @@ def _of(rules: Iterable[Rule], tool: str) -> Iterator[tuple[str, Mapping[str, Pa
 
 
 def _fits(
-    patterns: Mapping[str, Pattern], arguments: Mapping[str, Json], fits: Callable[[str, str], bool]
+    tool: str,
+    patterns: Mapping[str, Pattern],
+    arguments: Mapping[str, Json],
+    fits: Callable[[str, str, bool], bool],
 ) -> bool:
     return all(
-        name in arguments and fits(json_text(arguments[name]), json_text(pattern))
+        name in arguments
+        and fits(
+            json_text(arguments[name]),
+            json_text(pattern),
+            (tool, name) in COMMAND_LINES and isinstance(arguments[name], str),
+        )
         for name, pattern in patterns.items()
     )
 
 
-def _is(value: str, pattern: str) -> bool:
-    """What is allowed below a folder is not what `docs/../x` is."""
-    climbs = ".." in value.replace("\\", "/").split("/")
-    return fnmatchcase(value, pattern) and (not climbs or ".." in pattern)
+def _is(value: str, pattern: str, is_line: bool) -> bool:
+    """What is allowed below a folder is not what `docs/../x` is, nor `pytest *` what `pytest; rm x` is."""
+    climbs = ".." in value.replace("\\", "/").split("/") and ".." not in pattern
+    does_more = is_line and pattern != "*" and any(c in value and c not in pattern for c in OPERATORS)
+    return fnmatchcase(value, pattern) and not climbs and not does_more
 
 
-def _is_like(value: str, pattern: str) -> bool:
-    """What is forbidden may not be reached by `./x` or `a/../x`."""
-    return fnmatchcase(value, pattern) or fnmatchcase(posixpath.normpath(value), pattern)
+def _is_like(value: str, pattern: str, is_line: bool) -> bool:
+    """What is forbidden may not be reached by `./x` or `a/../x`, nor behind another command on its line."""
+    parts = value.translate(_APART).split("\n") if is_line else []
+    spelled = (value, posixpath.normpath(value), *(part.strip() for part in parts))
+    return any(fnmatchcase(each, pattern) for each in spelled)
 
 
 def _shown(key: str, glob: str, patterns: Mapping[str, Pattern]) -> str:
