@@ -13,6 +13,7 @@ import platformdirs
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow
 from gptoss_flow.app.known import Finished, finished_units
 from gptoss_flow.app.profiles import choose_model_file
+from gptoss_flow.app.replay_tools import RecordedServers
 from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.errors import FlowError, Problem, Unavailable
 from gptoss_flow.events import Outcome, StepFinished
@@ -112,14 +113,15 @@ async def explain(bound: BoundFlow, recorded: RunState, run_id: str) -> list[Exp
     started = recorded.started
     script = started.given.get("model") if started else None
     known = _Explaining(finished_units(recorded, run_id), recorded)
+    tools = FlowTools(servers=RecordedServers(recorded.told_tools))
     log, clock = EventLog(), SystemClock()
     journal = Journal([log], clock)
     executor = Executor(
         bound.plan,
         scope=bound.scope,
         models=_NoModels(await _identities(bound, str(script) if script else None)),
-        tools=FlowTools().of(bound.plan),
-        inner_tools=FlowTools().of,
+        tools=tools.of(bound.plan),
+        inner_tools=tools.of,
         tool_context=ToolContext(workspace=bound.workspace, readable=bound.readable),
         emit=journal.emit,
         clock=clock,

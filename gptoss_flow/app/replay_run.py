@@ -140,7 +140,7 @@ def _adapters(
         return [each.profile.request_params() for each in bound.profiles[server].alternatives]
 
     replayed = Replayed(tape=tape, apart=apart, clean=redactor.value, defaults=defaults, live=live)
-    tools = FlowTools(lambda tool: ReplayedTool(tool, replayed), RecordedServers(tape))
+    tools = FlowTools(lambda tool: ReplayedTool(tool, replayed), RecordedServers(tape.tools))
     if how == "verify" and live is not None:
         return VerifiedModels(tape, live, apart), tools
     return ReplayedModels(replayed), tools

@@ -14,6 +14,7 @@ from gptoss_flow.plan.plan import Plan
 from gptoss_flow.ports import Ask, Asking, Tool, ToolContext
 from gptoss_flow.record.differences import excerpt
 from gptoss_flow.record.tape import Tape, failure_of
+from gptoss_flow.tools.mcp.declared import server_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +32,20 @@ class RecordedTool:
 
 
 class RecordedServers:
-    """`app.tools.OfServers` over a tape."""
+    """`app.tools.OfServers` over a record: what models were told of tools then, by name."""
 
-    def __init__(self, tape: Tape) -> None:
-        self._tape = tape
+    def __init__(self, told: Mapping[str, Mapping[str, Json]]) -> None:
+        self._told = told
 
     def tools(self, plan: Plan) -> dict[str, Tool]:
-        return {
-            name: RecordedTool(name, str(told.get("description", "")), told.get("parameters") or {})
-            for name, told in self._tape.tools.items()
-            if name.partition(".")[0] in plan.tool_servers
-        }
+        found: dict[str, Tool] = {}
+        for name, told in self._told.items():
+            server, _, tool = name.partition(".")
+            given = plan.loaded.data["tool_servers"][server] if server in plan.tool_servers else None
+            if given is not None and tool in (given.get("tools") or (tool,)):
+                described, parameters = str(told.get("description", "")), told.get("parameters") or {}
+                found[name] = RecordedTool(name, described, parameters, code=server_code(given, tool))
+        return found
 
 
 class ReplayedTool:

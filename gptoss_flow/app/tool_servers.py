@@ -127,7 +127,8 @@ class ToolServers:
         for name, reason in listing.refused.items():
             self._emit(Warned(message=f"the tool {used.name}.{name} is left out: {reason}"))
         if pinned is None:
-            said = f"the tool server {used.name} is not pinned, so what it says of its tools may change"
+            of = "" if used.plan is self._root else f" of {used.plan.loaded.path.name}"
+            said = f"the tool server {used.name}{of} is not pinned, so what it says of its tools may change"
             self._emit(Warned(message=f"{said}; to pin it: {self._lock_command}"))
 
     def _misfits(self, plan: Plan) -> Iterator[Problem]:

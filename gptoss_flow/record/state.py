@@ -126,6 +126,8 @@ class RunState:
     servers: dict[str, ServerView] = field(default_factory=dict)
     tokens: Tokens = field(default_factory=Tokens)
     tool_calls: int = 0
+    told_tools: dict[str, dict[str, Json]] = field(default_factory=dict)
+    """What models were told of tools, by name: `description` and `parameters`."""
     ran_s: float = 0.0
     """How long the run went on, all its lives together without the time between them."""
     warnings: list[Warned] = field(default_factory=list)
@@ -168,6 +170,7 @@ class RunState:
             case PromptRendered():
                 step = self.step(event.step)
                 step.attempts = max(step.attempts, event.attempt)
+                self.told_tools |= {str(tool.get("name")): tool for tool in event.tools}
             case GenerationFinished():
                 self.step(event.step).tokens.add(event.usage)
                 self.tokens.add(event.usage)
