@@ -39,6 +39,8 @@ class LlamaModel:
     """
 
     def __init__(self, endpoint: Endpoint, client: LlamaClient) -> None:
+        self._endpoint = endpoint
+        self._client = client
         self._served = ServedModel(endpoint, client)
         tokenizer = Tokenizer(client)
         self._ways: dict[Api, Model] = {
@@ -49,13 +51,17 @@ class LlamaModel:
 
     async def render(self, request: PromptRequest) -> RenderedPrompt:
         """Raises `StepError`: "model", not retryable, where mode, API or length do not suit this model."""
+        has_tools = _has_tools(request)
         if request.api in ("responses", "chat_completions"):
+            if has_tools:
+                await self._require_tools()
             return await self._ways[request.api].render(request)
-        if not _has_tools(request) or await self._served.mode(request.mode) != "chat":
+        if not has_tools or await self._served.mode(request.mode) != "chat":
             return await self._served.render(request)
         if request.api == "completion":
             said = "mode chat with tools is api chat_completions, where the model's own template tells of them"
             raise StepError("model", f"{said}: remove `api: completion`", retryable=False)
+        await self._require_tools()
         return await self._ways["chat_completions"].render(replace(request, mode="chat"))
 
     async def generate(self, prompt: RenderedPrompt, on_text: OnText) -> Generation:
@@ -70,6 +76,14 @@ class LlamaModel:
 
     async def truncate(self, text: str, tokens: int) -> str:
         return await self._served.truncate(text, tokens)
+
+    async def _require_tools(self) -> None:
+        """A template that knows no tools leaves them out, and the server says nothing of it."""
+        can = (await self._client.props()).get("chat_template_caps")
+        if isinstance(can, dict) and can.get("supports_tools") is False:
+            said = f"the chat template of {self._endpoint.model} knows no tools"
+            hint = "take a model whose template does, such as gpt-oss, or ask without tools"
+            raise StepError("model", f"{said}: {hint}", retryable=False)
 
 
 def _has_tools(request: PromptRequest) -> bool:
