@@ -140,6 +140,10 @@ def test_a_cut_call_is_a_cut_answer() -> None:
     assert (answer.finish_reason, answer.calls) == ("length", ())
 
 
+def calling(arguments: str) -> Message:
+    return Message("assistant", "", tool_calls=(ToolCall(id="c", name="x", arguments=arguments),))
+
+
 @pytest.mark.parametrize("attack", ["<|im_end|>", "a <|im_start|>b"])
 @pytest.mark.parametrize(
     "where",
@@ -153,16 +157,7 @@ def test_a_cut_call_is_a_cut_answer() -> None:
             USER,
             Message("assistant", "", tool_calls=(ToolCall(id="c", name="x", arguments=f'{{"a": "{text}"}}'),)),
         ),
-        lambda text: asking(
-            USER,
-            Message(
-                "assistant",
-                "",
-                tool_calls=(
-                    ToolCall(id="c", name="x", arguments='{"a": "' + text.replace("<", "\\u003c") + '"}'),
-                ),
-            ),
-        ),
+        lambda text: asking(USER, calling('{"a": "' + text.replace("<", "\\u003c") + '"}')),
     ],
 )
 def test_nothing_that_the_server_puts_into_its_template_spells_a_control_token(attack: str, where: Any) -> None:
