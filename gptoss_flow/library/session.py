@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from gptoss_flow.app.bind import SCRIPTED
-from gptoss_flow.events import Event, Json, Warned
+from gptoss_flow.events import Event, Json
 from gptoss_flow.library.given import ToolLike, tools_of
 from gptoss_flow.library.servers import ServerManager
 from gptoss_flow.permissions import Permissions, Verdict, judge
@@ -212,9 +212,6 @@ class _Context:
 
     def answered(self, text: str, conversation: tuple[RenderedPrompt, Generation] | None = None) -> None:
         pass
-
-    def warn_once(self, message: str) -> None:
-        self.emit(Warned(message=message))
 
     def monotonic(self) -> float:
         return time.monotonic()

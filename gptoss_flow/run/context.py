@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from gptoss_flow.errors import Mark, StepError
-from gptoss_flow.events import Event, Json, Warned
+from gptoss_flow.events import Event, Json
 from gptoss_flow.fields import RENDERED
 from gptoss_flow.lang.document import Path
 from gptoss_flow.permissions import NONE, Permissions, granted, merged
@@ -69,8 +69,6 @@ class World:
     """Who decides on calls that a person is to decide."""
     outer: tuple[Permissions, ...] = ()
     """What the flows say that this one is in: it binds them too."""
-    warned: set[str] = field(default_factory=set)
-    """What was warned of once."""
     bench: Bench = field(default_factory=NoBench)
 
     @property
@@ -238,11 +236,6 @@ class Context:
 
     def emit(self, event: Event) -> None:
         self._world.emit(event)
-
-    def warn_once(self, message: str) -> None:
-        if message not in self._world.warned:
-            self._world.warned.add(message)
-            self.emit(Warned(step=self.step_id, message=message))
 
     def monotonic(self) -> float:
         return self._world.clock.monotonic()

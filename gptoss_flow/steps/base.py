@@ -255,7 +255,4 @@ class StepContext(Protocol):
 
     def emit(self, event: Event) -> None: ...
 
-    def warn_once(self, message: str) -> None:
-        """Warn of something that is the same for all units: the run is told of it once."""
-
     def monotonic(self) -> float: ...

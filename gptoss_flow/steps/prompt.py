@@ -47,9 +47,6 @@ class PromptStep(StepKeys):
         model = await context.model()
         tools = context.tools
         prompt = await _first_prompt(context, body, schema, model, tools)
-        if body.reasoning is not None and prompt.reasoning is None and prompt.mode != "harmony":
-            said = f"reasoning: {body.reasoning} has no effect on the model of server {context.server}"
-            context.warn_once(f"{said}: it is no Harmony model, as gpt-oss is")
         tokens = None if body.max_total_tokens is None else int(body.max_total_tokens)
         bounds = Bounds(int(body.max_turns), int(body.max_tool_calls), tokens)
         ended = await Loop(context, model, tools, bounds).converse(prompt)

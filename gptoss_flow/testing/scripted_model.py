@@ -177,7 +177,6 @@ class ScriptedModel:
             messages=request.messages,
             tokens=tuple(i for message in request.messages for i in _ids(_whole(message))),
             params=dict(request.params),
-            reasoning=request.reasoning,
             step=request.step,
             request=request,
         )

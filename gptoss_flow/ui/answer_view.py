@@ -7,6 +7,7 @@ from typing import TextIO
 from gptoss_flow.escape import for_terminal, one_line
 from gptoss_flow.events import (
     GenerationFinished,
+    PromptRendered,
     ServerChanged,
     Stamped,
     TokensArrived,
@@ -49,6 +50,10 @@ class AnswerView:
                 self._note(f"calls {call_line(event)}")
             case ToolFinished(error=str(error)):
                 self._note(f"that failed: {error}")
+            case PromptRendered(mode="chat", reasoning=str() as effort) if event.tokens:
+                # Without tokens a server makes the prompt itself, and is told of the effort.
+                said = f"--reasoning {effort} has no effect: this is no Harmony model, as gpt-oss is"
+                self._tell(Warned(message=said))
             case ServerChanged(state="starting" | "ready"):
                 self._is_chosen = True
             case ServerChanged(state="loading") | Warned():

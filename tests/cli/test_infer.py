@@ -40,12 +40,13 @@ def test_an_answer_is_printed_and_nothing_is_kept(project: Project) -> None:
 
 def test_a_reasoning_effort_that_a_model_knows_nothing_of_is_told(stand: Stand) -> None:
     done = stand.run("infer", "--profile", "small", "--reasoning", "high", "Hi")
-    said = "warning: reasoning: high has no effect on the model of server main: it is no Harmony model"
-    assert done.code == 0 and said in done.err
+    assert done.code == 0 and "warning: --reasoning high has no effect: this is no Harmony model" in done.err
     assert "no effect" not in stand.run("infer", "--profile", "small", "Hi").err
-    items = "steps: {each: {foreach: [1, 2, 3], prompt: {user: Hi, reasoning: low}}}\n"
-    stand.write("flow.yaml", "version: 1\nservers: {main: small}\n" + items)
-    assert stand.run("run", "flow.yaml").err.count("reasoning: low has no effect") == 1
+    # A flow may be meant for models of both kinds.
+    stand.write(
+        "flow.yaml", "version: 1\nservers: {main: small}\nsteps: {a: {prompt: {user: Hi, reasoning: low}}}\n"
+    )
+    assert "no effect" not in stand.run("run", "flow.yaml").err
 
 
 def test_a_record_has_the_run_and_its_log_by_date(project: Project) -> None:
