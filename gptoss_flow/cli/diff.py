@@ -11,7 +11,7 @@ import click
 from gptoss_flow.app.runs import open_run
 from gptoss_flow.cli import complete
 from gptoss_flow.cli.options import json_option
-from gptoss_flow.errors import ExitCode
+from gptoss_flow.errors import ExitCode, Invalid, Problem
 from gptoss_flow.record.compare import compare
 from gptoss_flow.ui.run_diff import drawn
 
@@ -24,7 +24,7 @@ from gptoss_flow.ui.run_diff import drawn
 def command(first: str, second: str, exit_code: bool, as_json: bool) -> int:
     """Compare two runs: what was given to them, what each step gave, and what decided that.
 
-    A RUN is an id, the beginning of one, or `latest`. Times are no difference.
+    A RUN is an id, the beginning of one, or `latest`, which the second one is by default. Times are no difference.
 
     \b
     Examples:
@@ -32,6 +32,8 @@ def command(first: str, second: str, exit_code: bool, as_json: bool) -> int:
       gptoss-flow diff 20261105_1942 20261106 --exit-code
     """
     one, other = (open_run(Path.cwd(), run) for run in (first, second))
+    if one.folder == other.folder:
+        raise Invalid(Problem(None, f"both are run {one.folder.name}", "name another one: gptoss-flow ls"))
     difference = compare(one.state, other.state)
     if as_json:
         runs = {"first": one.folder.name, "second": other.folder.name, "same": not difference}

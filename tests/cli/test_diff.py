@@ -21,6 +21,8 @@ def test_the_same_flow_twice_does_not_differ(runs: Runs) -> None:
     runs.run()
     first = runs.newest.name
     runs.run()
+    same = runs.do("diff", "latest")
+    assert (same.code, same.err) == (2, f"both are run {runs.newest.name}; name another one: gptoss-flow ls\n")
     done = runs.do("diff", first, "--exit-code")
     assert (done.code, "the same in all but times" in done.out) == (0, True)
     assert json.loads(runs.do("diff", first, "--json").out)["same"] is True
