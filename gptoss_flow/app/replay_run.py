@@ -12,6 +12,7 @@ from gptoss_flow.app.bench import replayed_bench
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, bind_flow
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.kept_files import FLOW
+from gptoss_flow.app.masked_tools import masking
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.replay import Apart, Replayed, ReplayedModels, Taken
 from gptoss_flow.app.replay_tools import RecordedServers, ReplayedTool, decided_then
@@ -140,7 +141,11 @@ def _adapters(
         return [each.profile.request_params() for each in bound.profiles[server].alternatives]
 
     replayed = Replayed(tape=tape, apart=apart, clean=redactor.value, defaults=defaults, live=live)
-    tools = FlowTools(lambda tool: ReplayedTool(tool, replayed), RecordedServers(tape.tools))
+    masked = masking(redactor) or (lambda tool: tool)
+    may_read = how == "lenient"
+    tools = FlowTools(
+        lambda tool: ReplayedTool(masked(tool), replayed, may_read=may_read), RecordedServers(tape.tools)
+    )
     if how == "verify" and live is not None:
         return VerifiedModels(tape, live, apart), tools
     return ReplayedModels(replayed), tools

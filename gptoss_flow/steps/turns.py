@@ -21,7 +21,7 @@ MOST_SAME = 3
 UNNAMED = "unknown"
 """What the record calls a tool whose name is none."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_BARE = {"python": "code"}
+BARE = {"python": "code"}
 """Tools that a model may call with a text that is no JSON, and the argument which that is."""
 
 
@@ -101,8 +101,8 @@ def read_call(call: ToolCall, granted: Mapping[str, Tool]) -> Read:
     """Judge a call against the tools that the step grants."""
     arguments = _object(call.arguments)
     tool = granted.get(call.name)
-    if arguments is None and call.name in _BARE and tool is not None:
-        arguments = {_BARE[call.name]: call.arguments}
+    if arguments is None and call.name in BARE and tool is not None and _is_text(call.arguments):
+        arguments = {BARE[call.name]: call.arguments}
     if tool is None:
         said = f'there is no tool "{named(call)}"; {suggest(named(call), granted)}'
         return Read(None, arguments or {}, said, arguments is not None)
@@ -116,10 +116,19 @@ def _object(text: str) -> dict[str, Json] | None:
     """The arguments, where they are an object in JSON that text can say."""
     try:
         value = json.loads(text, parse_constant=_not_json) if text.strip() else {}
-        json.dumps(value, ensure_ascii=False).encode()
+        is_sayable = _is_text(json.dumps(value, ensure_ascii=False))
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and is_sayable else None
+
+
+def _is_text(text: str) -> bool:
+    """Whether any encoding can say it: a lone surrogate is half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _not_json(word: str) -> Json:

@@ -147,6 +147,21 @@ def test_lenient_goes_on_with_a_live_model_where_the_record_ends(loop: Runs) -> 
     assert (done.code, json.loads(done.out)["outputs"]["said"]) == (0, "asked")
 
 
+def test_lenient_lets_a_live_model_read_and_do_nothing_else(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TOOLS, APPEND.name, APPEND)
+    runs.write("flow.yaml", "version: 1\nsteps: {a: {prompt: {user: Go., tools: [list_files, append]}}}\n")
+    runs.write("replies.yaml", "default: Nothing to do.\n")
+    assert runs.run().code == 0
+    runs.change("flow.yaml", "Go.", "Go on.")
+    runs.write("replies.yaml", "replies:\n  - {turn: 1, tool_calls: [{tool: list_files}]}\n  - {text: Seen.}\n")
+    done = runs.do("replay", "--lenient", "-q", "--json")
+    assert (done.code, json.loads(done.out)["outputs"]) == (0, {"a": "Seen."})
+    runs.write("replies.yaml", WRITES)
+    done = runs.do("replay", "--lenient", "-q")
+    assert (done.code, effects(runs)) == (6, 0)
+    assert "step a: the record has no further call of append by it" in done.err
+
+
 def test_calls_that_a_timeout_cut_short_end_the_step_again(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     async def waits(arguments: Mapping[str, Json], context: ToolContext) -> Json:
         await asyncio.Event().wait()

@@ -16,7 +16,7 @@ from gptoss_flow.arguments import check_arguments
 from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.events import Json, PromptRendered, StepRetried, ToolFinished, ToolStarted
 from gptoss_flow.ports import Asking, ToolContext
-from gptoss_flow.steps.turns import MAX_RESULT_CHARS
+from gptoss_flow.steps.turns import BARE, MAX_RESULT_CHARS
 from tests.run.running import Run
 from tests.steps.made_tools import MadeTool, Together, tools
 
@@ -163,6 +163,19 @@ def test_a_call_that_is_none_goes_back_is_on_record_and_runs_nothing(made: dict[
     assert permissions(found) == ["refused"]
     assert [event.error for event in found.log.of(ToolFinished)] == [said.removeprefix("error: ")]
     assert [event.effect for event in found.log.of(ToolStarted)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [("x = 1\nx + 1", "x = 1\nx + 1"), ("[1, 2]", "[1, 2]"), ('{"text": "print()"}', "print()"), ("é", "é")],
+)
+def test_python_may_be_called_with_the_code_itself(
+    written: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BARE, "python", "text")
+    python = MadeTool("python", effect="once")
+    run(flow("tools: [python]"), calling([{"tool": "python", "arguments": written}]), python)
+    assert python.called == [{"text": code}]
 
 
 def test_arguments_that_cannot_be_read_stand_in_the_record_as_they_were_written() -> None:
