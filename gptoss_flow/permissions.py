@@ -1,15 +1,18 @@
 """Which calls of tools are made: rules by tool and argument, and what they say of a call. Pure.
 
 `deny` beats `ask` beats `allow`. Where `allow` names a tool with patterns and none fits, the call is denied; a
-tool that the step grants and no rule names is allowed. A pattern is a glob over the whole value.
+tool that the step grants and no rule names is allowed. A pattern is a glob over the whole value. What is denied or
+asked about is so in every spelling that can be told: `./x`, `a/../x`, `/workspace/x`, `5.0`, an argument left out
+whose default it is, a command as a list.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -72,22 +75,39 @@ class Verdict:
 _STRICTNESS = ("granted", "allowed", "ask", "denied")
 
 
-def judge(levels: Sequence[Permissions], tool: str, arguments: Mapping[str, Json]) -> Verdict:
-    """The strictest of what each level says: a flow that runs another binds it too."""
-    said = [_judge(level, tool, arguments) for level in levels]
+def judge(
+    levels: Sequence[Permissions], tool: str, arguments: Mapping[str, Json], *, workspace: Path | None = None
+) -> Verdict:
+    """The strictest of what each level says: a flow that runs another binds it too.
+
+    `arguments` as `meant` has them; a path below `workspace` is also what it is relative to that.
+    """
+    said = [_judge(level, _Call(tool, arguments, workspace)) for level in levels]
     return max(said, key=lambda verdict: _STRICTNESS.index(verdict.word), default=Verdict("granted"))
 
 
-def _judge(rules: Permissions, tool: str, arguments: Mapping[str, Json]) -> Verdict:
-    for glob, patterns in _of(rules.deny, tool):
-        if _fits(tool, patterns, arguments, _is_like):
+def meant(tool: Tool, arguments: Mapping[str, Json]) -> dict[str, Json]:
+    """The arguments of a call and the defaults of those that it leaves out; null is as good as left out."""
+    properties = tool.parameters.get("properties") or {}
+    defaults = {name: about["default"] for name, about in properties.items() if _has_default(about)}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return {name: value for name, value in {**defaults, **given}.items() if value is not None}
+
+
+def _has_default(about: Json) -> bool:
+    return isinstance(about, Mapping) and "default" in about
+
+
+def _judge(rules: Permissions, call: _Call) -> Verdict:
+    for glob, patterns in _of(rules.deny, call.tool):
+        if call.is_like(patterns):
             return Verdict("denied", _shown("deny", glob, patterns))
-    for glob, patterns in _of(rules.ask, tool):
-        if _fits(tool, patterns, arguments, _is_like):
+    for glob, patterns in _of(rules.ask, call.tool):
+        if call.is_like(patterns):
             return Verdict("ask", _shown("ask", glob, patterns))
-    allowed = [*_of(rules.allow, tool)]
+    allowed = [*_of(rules.allow, call.tool)]
     for glob, patterns in allowed:
-        if _fits(tool, patterns, arguments, _is):
+        if call.is_among(patterns):
             return Verdict("allowed", _shown("allow", glob, patterns))
     if allowed:
         return Verdict("denied", " or ".join(_shown("allow", glob, patterns) for glob, patterns in allowed))
@@ -109,7 +129,8 @@ def granted(names: Iterable[str], tools: Mapping[str, Tool]) -> dict[str, Tool]:
     """The tools that a step's `tools` mean, by what a model calls them: one by its name, or all of a group."""
     found: dict[str, Tool] = {}
     for name in names:
-        group = [tool for key, tool in tools.items() if key.startswith(f"{name}.")]
+        # A name with a dot is one tool's: who is granted `server.read` is not granted the server's `read.all`.
+        group = [] if "." in name else [tool for key, tool in tools.items() if key.startswith(f"{name}.")]
         found |= {tool.name: tool for tool in group or ([tools[name]] if name in tools else [])}
     return found
 
@@ -118,37 +139,61 @@ def _of(rules: Iterable[Rule], tool: str) -> Iterator[tuple[str, Mapping[str, Pa
     return ((glob, patterns) for glob, patterns in flat(rules) if names(glob, tool))
 
 
-def _fits(
-    tool: str,
-    patterns: Mapping[str, Pattern],
-    arguments: Mapping[str, Json],
-    fits: Callable[[str, str, bool], bool],
-) -> bool:
-    return all(
-        name in arguments
-        and fits(
-            json_text(arguments[name]),
-            json_text(pattern),
-            (tool, name) in COMMAND_LINES and isinstance(arguments[name], str),
-        )
-        for name, pattern in patterns.items()
-    )
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call, to be compared with patterns of its arguments."""
+
+    tool: str
+    arguments: Mapping[str, Json]
+    workspace: Path | None
+
+    def is_among(self, patterns: Mapping[str, Pattern]) -> bool:
+        """Whether it is what is allowed, to the letter."""
+        return all(name in self.arguments and self._is(name, _text(glob)) for name, glob in patterns.items())
+
+    def is_like(self, patterns: Mapping[str, Pattern]) -> bool:
+        """Whether it is what is forbidden, or to be asked about, in one spelling or another."""
+        return all(name in self.arguments and self._is_like(name, _text(glob)) for name, glob in patterns.items())
+
+    def _is(self, name: str, glob: str) -> bool:
+        """What is allowed below a folder is not what `docs/../x` is, nor `pytest *` what `pytest; rm x` is."""
+        value = _text(self.arguments[name])
+        climbs = ".." in value.replace("\\", "/").split("/") and ".." not in glob
+        is_line = self._is_line(name) and glob != "*"
+        does_more = is_line and any(c in value and c not in glob for c in OPERATORS)
+        return fnmatchcase(value, glob) and not climbs and not does_more
+
+    def _is_like(self, name: str, glob: str) -> bool:
+        """What is forbidden may not be reached by `a/../x` or `/workspace/x`, nor behind another command."""
+        spelled = [*_spellings(self.arguments[name], self.workspace)]
+        if self._is_line(name):
+            spelled += (part.strip() for part in self.arguments[name].translate(_APART).split("\n"))
+        globs = {glob, glob.removeprefix("./"), glob.removeprefix("**/")}
+        return any(fnmatchcase(each, one) for each in spelled for one in globs)
+
+    def _is_line(self, name: str) -> bool:
+        return (self.tool, name) in COMMAND_LINES and isinstance(self.arguments[name], str)
 
 
-def _is(value: str, pattern: str, is_line: bool) -> bool:
-    """What is allowed below a folder is not what `docs/../x` is, nor `pytest *` what `pytest; rm x` is."""
-    climbs = ".." in value.replace("\\", "/").split("/") and ".." not in pattern
-    does_more = is_line and pattern != "*" and any(c in value and c not in pattern for c in OPERATORS)
-    return fnmatchcase(value, pattern) and not climbs and not does_more
+def _spellings(value: Json, workspace: Path | None) -> Iterator[str]:
+    """What else a value may be written as and mean the same to a tool."""
+    text = _text(value)
+    plain = posixpath.normpath(text)
+    yield from (text, plain)
+    if workspace is not None and posixpath.isabs(plain):
+        for root in (posixpath.normpath(workspace.absolute()), str(workspace.resolve())):
+            if plain.startswith(f"{root.rstrip('/')}/"):
+                yield posixpath.relpath(plain, root)
+    if isinstance(value, list):  # a command as a list of its words
+        words = [_text(word) for word in value]
+        yield from (" ".join(words), *words)
 
 
-def _is_like(value: str, pattern: str, is_line: bool) -> bool:
-    """What is forbidden may not be reached by `./x` or `a/../x`, nor behind another command on its line."""
-    parts = value.translate(_APART).split("\n") if is_line else []
-    spelled = (value, posixpath.normpath(value), *(part.strip() for part in parts))
-    return any(fnmatchcase(each, pattern) for each in spelled)
+def _text(value: Json) -> str:
+    """A value as it is compared; a number has one spelling."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else json_text(value)
 
 
 def _shown(key: str, glob: str, patterns: Mapping[str, Pattern]) -> str:
-    said = ", ".join(f"{name}: {json_text(pattern)}" for name, pattern in patterns.items())
+    said = ", ".join(f"{name}: {_text(pattern)}" for name, pattern in patterns.items())
     return f"{key}: {glob} {{{said}}}" if said else f"{key}: {glob}"

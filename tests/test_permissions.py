@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_flow.permissions import Permissions, judge, merged
+from gptoss_flow.permissions import Permissions, granted, judge, meant, merged
+from tests.steps.made_tools import MadeTool, tools
 
 RM: list[Any] = [{"shell": {"command": "rm *"}}]
 PYTEST: list[Any] = [{"shell": {"command": "pytest *"}}]
@@ -53,12 +55,49 @@ DOCS: list[Any] = [{"read_file": {"path": "docs/*"}}]
         ({"allow": DOCS}, "read_file", {"path": "docs/../secret"}, "denied"),
         ({"deny": [{"read_file": {"path": "secret/*"}}]}, "read_file", {"path": "./secret/x"}, "denied"),
         ({"deny": [{"read_file": {"path": "secret/*"}}]}, "read_file", {"path": "a/../secret//x"}, "denied"),
+        ({"deny": [{"read_file": {"path": "./secret/*"}}]}, "read_file", {"path": "secret/x"}, "denied"),
+        ({"deny": [{"read_file": {"path": "**/.env"}}]}, "read_file", {"path": ".env"}, "denied"),
+        ({"deny": [{"read_file": {"path": "**/.env"}}]}, "read_file", {"path": "a/b/.env"}, "denied"),
+        ({"deny": RM}, "shell", {"command": ["rm", "-rf", "x"]}, "denied"),
+        ({"deny": RM}, "shell", {"command": ["sh", "-c", "rm -rf x"]}, "denied"),
+        ({"ask": RM}, "shell", {"command": ["rm", "x"]}, "ask"),
+        ({"allow": PYTEST}, "shell", {"command": ["pytest", "-q"]}, "denied"),
+        ({"deny": [{"f": {"n": 5}}]}, "f", {"n": 5.0}, "denied"),
+        ({"deny": [{"f": {"n": 5.0}}]}, "f", {"n": 5}, "denied"),
+        ({"deny": [{"f": {"n": 1000}}]}, "f", {"n": 1e3}, "denied"),
     ],
 )
 def test_the_strongest_rule_that_fits_decides(
     rules: dict[str, Any], tool: str, arguments: dict[str, Any], word: str
 ) -> None:
     assert judge([Permissions.model_validate(rules)], tool, arguments).word == word
+
+
+@pytest.mark.parametrize("path", ["{}/secret/x", "{}/a/../secret/x", "{}//secret/x"])
+def test_a_path_that_names_the_workspace_itself_is_denied_as_the_relative_one(path: str, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    (real := tmp_path / "real").mkdir()
+    link.symlink_to(real)
+    rules = Permissions(deny=[{"read_file": {"path": "secret/*"}}])
+    for root in (link, real):
+        said = judge([rules], "read_file", {"path": path.format(root)}, workspace=link)
+        assert said.word == "denied"
+    assert judge([rules], "read_file", {"path": "/elsewhere/secret/x"}, workspace=link).word == "granted"
+
+
+def test_an_argument_that_is_left_out_is_its_default() -> None:
+    where = {"path": {"type": "string", "default": "."}, "body": {"default": None}, "n": {"type": "integer"}}
+    tool = MadeTool("list_files", parameters={"type": "object", "properties": where})
+    rules = Permissions(deny=[{"list_files": {"path": "."}}, {"list_files": {"body": "*"}}])
+    for arguments in ({}, {"path": None}, {"path": "./"}, {"path": "a", "body": "x"}):
+        assert judge([rules], "list_files", meant(tool, arguments)).word == "denied"
+    assert judge([rules], "list_files", meant(tool, {"path": "a", "body": None})).word == "granted"
+
+
+def test_who_is_granted_one_tool_of_a_server_is_not_granted_those_that_it_seems_to_be_a_group_of() -> None:
+    both = tools(MadeTool("team.read"), MadeTool("team.read.all"))
+    assert [*granted(["team.read"], both)] == ["team.read"]
+    assert [*granted(["team"], both)] == ["team.read", "team.read.all"]
 
 
 def test_of_several_flows_the_strictest_decides() -> None:

@@ -205,7 +205,7 @@ class _Context:
         )
 
     def judge(self, tool: str, arguments: Mapping[str, Json], *, by_model: bool = True) -> Verdict:
-        return judge([self._permissions], tool, arguments)
+        return judge([self._permissions], tool, arguments, workspace=self._workspace)
 
     async def ask(self, asking: Asking) -> Literal["approved", "declined", "unasked"]:
         return await self._ask(asking)

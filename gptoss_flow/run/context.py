@@ -178,7 +178,8 @@ class Context:
 
     def judge(self, tool: str, arguments: Mapping[str, Json], *, by_model: bool = True) -> Judged:
         of_step, of_both = self._permissions()
-        return judge_call([*self._world.outer, of_both] if by_model else [of_step], tool, arguments)
+        levels = [*self._world.outer, of_both] if by_model else [of_step]
+        return judge_call(levels, tool, arguments, workspace=self._world.tool_context.workspace)
 
     async def ask(self, asking: Asking) -> Literal["approved", "declined", "unasked"]:
         return await self._world.ask(asking)

@@ -224,7 +224,8 @@ class StepContext(Protocol):
         """What the file says that the step's `schema` names."""
 
     def judge(self, tool: str, arguments: Mapping[str, Json], *, by_model: bool = True) -> Judged:
-        """What the permissions say of a call: of the step's own, its own rules alone."""
+        """What the permissions say of a call, its arguments as `permissions.meant`: of the step's own, its own
+        rules alone."""
 
     async def ask(self, asking: Asking) -> Literal["approved", "declined", "unasked"]:
         """Let a person decide on a call."""

@@ -17,6 +17,7 @@ from gptoss_flow.events import (
     TokensArrived,
     Warned,
 )
+from gptoss_flow.permissions import meant
 from gptoss_flow.ports import (
     Asking,
     Generation,
@@ -133,7 +134,7 @@ class Loop:
         permission: Permission = "refused"
         why = read.fault
         if read.tool is not None and not why:
-            verdict = context.judge(call.name, read.arguments)
+            verdict = context.judge(call.name, meant(read.tool, read.arguments))
             asking = Asking(step=context.step_id, call_id=call_id, tool=call.name, arguments=read.arguments)
             permission, why = await permit(context, verdict, asking)
         if why or read.tool is None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.fields import Strict, Text
-from gptoss_flow.permissions import Permissions
+from gptoss_flow.permissions import Permissions, meant
 from gptoss_flow.ports import Asking, SandboxName
 from gptoss_flow.steps.base import Result, StepContext, StepKeys
 from gptoss_flow.steps.calls import perform, permit
@@ -49,7 +49,7 @@ class ToolStep(ToolKeys, StepKeys):
         env = {name: str(value) for name, value in body.get("env", {}).items()}
         tool = context.tool(self.tool)
         call_id = f"{context.step_id}.{context.attempt}"
-        verdict = context.judge(tool.name, arguments, by_model=False)
+        verdict = context.judge(tool.name, meant(tool, arguments), by_model=False)
         asking = Asking(step=context.step_id, call_id=call_id, tool=tool.name, arguments=arguments)
         permission, why = await permit(context, verdict, asking)
         if why:
