@@ -18,10 +18,10 @@ from gptoss_flow.tools.sandbox import KINDS, bwrap
 from gptoss_flow.tools.sandbox.job import LIMITS, MIB, Ended, Job, Limits
 from gptoss_flow.tools.sandbox.process import run
 from tests.faults.stage import Figure, Scene, Stage, Tally
-from tests.tools.sandbox.attack import Try, attack, attack_as_nobody, python_of_everybody
+from tests.tools.sandbox.attack import BOMB, Try, attack, attack_as_nobody, python_of_everybody
 
 GONE_S = 1.0
-LIMIT_S = 5.0
+LIMIT_S = 10.0
 DAEMONS = "(setsid sleep 1000 >/dev/null 2>&1 </dev/null &); setsid sh -c 'sleep 1000 & sleep 1000' & sleep 1000 &"
 OURS = """
 import asyncio, sys
@@ -33,7 +33,7 @@ job = Job(argv=["/bin/sh", "-c", sys.argv[2]], workspace=Path(sys.argv[1]))
 asyncio.run(run(KINDS["bwrap"], job, timeout_s=60, keep_bytes=100))
 """
 BOMBS: dict[str, tuple[str, Limits]] = {
-    "processes": ("import os\nwhile True:\n try: os.fork()\n except OSError: pass", LIMITS),
+    "processes": (BOMB, LIMITS),
     "memory": (
         "import os, time\nfor _ in range(8):\n if not os.fork():\n  b = b'x' * 100_000_000\n  time.sleep(60)\n"
         "time.sleep(60)",

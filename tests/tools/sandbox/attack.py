@@ -17,13 +17,13 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gptoss_flow.tools.sandbox.bwrap import Bubblewrap
 from gptoss_flow.tools.sandbox.guarded import PACKAGE
-from gptoss_flow.tools.sandbox.job import Job, Kind
+from gptoss_flow.tools.sandbox.job import LIMITS, Job, Kind
 from gptoss_flow.tools.sandbox.process import run
 from gptoss_flow.tools.sandbox.python_home import this_python
 
@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 CANARY = "ATTACK_CANARY"
 TIMEOUT_S = 120
 NOBODY = 65534
+BOMB = "import os\nwhile True:\n try: os.fork()\n except OSError: pass"
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def attack(folder: Path) -> list[Try]:
         tries = probed(Bubblewrap(), there)
         for name, server in there["servers"].items():
             tries.append(Try(f"the_{name}_server_heard_nothing", *_unheard(server, stream=name != "udp")))
+        tries.append(_bombed(workspace))
         alive = there["process"].poll() is None
         tries.append(Try("the_process_lives", alive, "alive" if alive else "gone"))
         seen = {
@@ -122,6 +124,14 @@ def attack(folder: Path) -> list[Try]:
         left = [path.name for path in workspace.rglob("*") if path.lstat().st_mode & 0o6000]
         tries.append(Try("no_file_runs_as_its_owner", not left, " ".join(left)))
     return tries
+
+
+def _bombed(workspace: Path) -> Try:
+    """The kernel's own limit does not bind root, and, where it binds, must leave it to us to end and tell."""
+    program = [this_python().program, "-I", "-S", "-c", BOMB]
+    job = Job(argv=program, workspace=workspace, limits=replace(LIMITS, processes=30))
+    ended = asyncio.run(run(Bubblewrap(), job, timeout_s=TIMEOUT_S, keep_bytes=100))
+    return Try("a_fork_bomb_is_ended_and_named", ended.limit == "processes", str(ended))
 
 
 def _unheard(server: socket.socket, *, stream: bool) -> tuple[bool, str]:

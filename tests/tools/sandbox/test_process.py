@@ -26,6 +26,7 @@ from gptoss_flow.tools.sandbox.job import LIMITS, MIB, Ended, Job, Limits
 from gptoss_flow.tools.sandbox.process import Kept, last_word, run
 from tests.conftest import need
 from tests.processes import gone_after
+from tests.tools.sandbox.attack import BOMB
 
 GONE_S = 1.0
 BEGUN = "echo > begun"
@@ -153,7 +154,6 @@ def runs(process: psutil.Process) -> bool:
 
 # --- limits ------------------------------------------------------------------------------------------------------
 
-BOMB = "import os\nwhile True:\n try: os.fork()\n except OSError: pass"
 FILL = "b = []\nwhile True: b.append(b'x' * 1000_000)"
 FORKED = """
 import os, time

@@ -38,6 +38,8 @@ LAST_WORDS = 4 << 20
 """How much is read of pipes after the program's end and before a reply: others may fill them without end."""
 HELD = ("RssAnon", "RssShmem", "VmSwap", "VmPTE")
 """What of /proc/PID/status is memory that the process holds, page tables too: of empty pages there may be many."""
+SPARE = 64
+"""How many processes more the kernel allows, where it counts: who is beyond the limit is ended and told so."""
 ABOVE = 32
 """A number above those of all descriptors that are open here."""
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
@@ -210,7 +212,7 @@ class Warden:
         for name, key in LIMITS:
             self.limit(getattr(resource, name), self.limits[key])
         if self.spec["counts_processes"]:
-            self.limit(resource.RLIMIT_NPROC, self.limits["processes"])
+            self.limit(resource.RLIMIT_NPROC, self.limits["processes"] + SPARE)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.nice(self.spec["nice"])
         os.chdir(self.spec["folder"])
