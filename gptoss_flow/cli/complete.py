@@ -101,9 +101,9 @@ def servers(context: click.Context, incomplete: str) -> Iterable[CompletionItem]
 
 @_completer
 def tools(context: click.Context, incomplete: str) -> Iterable[CompletionItem]:
-    """Tools; of a comma list the last one."""
+    """Tools, and those that the flow names; of a comma list the last one."""
     *given, _ = incomplete.split(",")
-    names = kept("tools", _tool_names)
+    names = dict.fromkeys([*kept("tools", _tool_names), *_named_tools(_flow(context))])
     return [CompletionItem(",".join([*given, name])) for name in names if name not in given]
 
 
@@ -111,6 +111,15 @@ def _tool_names() -> list[str]:
     from gptoss_flow.tools import TOOLS
 
     return list(TOOLS)
+
+
+def _named_tools(flow: dict[str, Any]) -> Iterable[str]:
+    """What the flow's steps call and let models call; nothing is imported or started to find it."""
+    for part in ("steps", "finally"):
+        for step in (flow.get(part) or {}).values():
+            prompt = step.get("prompt")
+            given = [step.get("tool"), *((prompt.get("tools") or []) if isinstance(prompt, dict) else [])]
+            yield from (name for name in given if isinstance(name, str))
 
 
 def _flow(context: click.Context) -> dict[str, Any]:

@@ -124,6 +124,15 @@ def test_of_a_comma_list_of_tools_the_last_is_completed() -> None:
     assert offered(command, "a.yaml --tools read_file,l") == ["read_file,list_files"]
 
 
+def test_tools_that_a_flow_names_are_offered_too(shaped: click.Command) -> None:
+    Path("b.yaml").write_text(
+        'steps:\n  a: {tool: "./helpers.py:count"}\n  b: {prompt: {user: x, tools: [time, "./helpers.py:add"]}}\n'
+    )
+    assert offered(shaped, "tools call --flow b.yaml ./") == ["./helpers.py:count", "./helpers.py:add"]
+    assert offered(shaped, "tools call --flow b.yaml ti") == ["time"]
+    assert offered(shaped, "tools show list_") == ["list_files"]
+
+
 def test_the_shell_is_answered_from_the_cache_until_the_program_changes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

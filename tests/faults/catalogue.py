@@ -276,8 +276,9 @@ ROWS: dict[str, Row] = {
         "tools/test_registry.py::test_what_is_wrong_with_a_tool_server_is_told",
     ),
     "E05": _row(
-        "a tool server's descriptions change",
+        "a tool's description gives orders, or changes",
         _STDIO + "a_change_from_what_was_pinned_stops_and_shows_itself",
+        "library/test_talking.py::test_what_a_tool_says_of_itself_cannot_become_control_tokens",
         "tools/mcp/test_time_server.py::test_a_flow_uses_a_server_and_is_held_to_its_lock",
     ),
     "E06": _row(
