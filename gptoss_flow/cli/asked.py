@@ -20,11 +20,13 @@ T = TypeVar("T")
 
 
 def ask_server(
-    profile: str | None, url: str | None, use: Callable[[BlockingClient], T], *, offline: bool
+    profile: str | None, url: str | None, use: Callable[[BlockingClient], T], *, offline: bool, quiet: bool = False
 ) -> tuple[T, str]:
     """What `use` makes of the server, and the server's name. $GPT_OSS_URL and $GPT_OSS_PORT count where neither a
     profile nor an address is given. Raises `Invalid`, `Unavailable`, and what `use` raises."""
-    return _ask_running(profile, url, use) or _ask_started(profile or DEFAULT_PROFILE, offline, use)
+    return _ask_running(profile, url, use) or _ask_started(
+        profile or DEFAULT_PROFILE, offline, use, _say_nothing if quiet else _say
+    )
 
 
 def _ask_running(profile: str | None, url: str | None, use: Callable[[BlockingClient], T]) -> tuple[T, str] | None:
@@ -50,14 +52,20 @@ def _asked(address: Address, use: Callable[[BlockingClient], T]) -> tuple[T, str
         return use(client), address.name or address.url
 
 
-def _ask_started(profile: str, offline: bool, use: Callable[[BlockingClient], T]) -> tuple[T, str]:
+def _ask_started(
+    profile: str, offline: bool, use: Callable[[BlockingClient], T], say: Callable[[str], None]
+) -> tuple[T, str]:
     # A profile and all that reads it takes longer to import than a running server takes to answer.
     import asyncio
 
     from gptoss_flow.app.started import with_server
 
-    return asyncio.run(with_server(profile, use, _say, offline=offline))
+    return asyncio.run(with_server(profile, use, say, offline=offline))
 
 
 def _say(line: str) -> None:
     click.echo(one_line(line), err=True)
+
+
+def _say_nothing(line: str) -> None:
+    pass

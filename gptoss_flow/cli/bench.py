@@ -113,7 +113,10 @@ def command(
         if form not in ("table", "json"):
             raise click.UsageError(f"a sample has no format {form}: table or json")
         params = {"max_tokens": max_tokens, "temperature": temperature}
-        return take_sample(int(what), profile, url, prompt, params, pause, as_json=form == "json", offline=offline)
+        is_json = form == "json"
+        return take_sample(
+            int(what), profile, url, prompt, params, pause, as_json=is_json, offline=offline, quiet=quiet
+        )
     for name in SAMPLE_ONLY:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} is for a sample (bench N), not for a flow")

@@ -55,6 +55,7 @@ def take_sample(
     *,
     as_json: bool,
     offline: bool,
+    quiet: bool,
 ) -> int:
     """Ask, and print; the exit code. Raises `Invalid`, `Unavailable`."""
     if number < 1:
@@ -73,7 +74,7 @@ def take_sample(
                 break
         return sampled
 
-    sampled, server = ask_server(profile, url, use, offline=offline)
+    sampled, server = ask_server(profile, url, use, offline=offline, quiet=quiet)
     told = sampled.told(server, number)
     click.echo(json.dumps(told, indent=2, ensure_ascii=False) if as_json else _lines(told))
     return int(ExitCode.OK if len(sampled.replies) == number else ExitCode.FAILED)

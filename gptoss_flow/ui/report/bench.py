@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -100,7 +100,7 @@ def _over_load(trials: Sequence[Mapping[str, Any]], name: str) -> dict[str, list
             found.setdefault(", ".join(f"{axis} {json_text(each)}" for axis, each in cell), []).append(
                 (load, value)
             )
-    lines = {name: sorted(points) for name, points in found.items()}
+    lines = dict(zip(_told_apart(found), map(sorted, found.values()), strict=True))
     return lines if any(len(points) > 1 for points in lines.values()) else {}
 
 
@@ -112,7 +112,14 @@ def _curves(trials: Sequence[Mapping[str, Any]], name: str) -> dict[str, list[Po
         if len(values) > 1:
             label = f"{trial.get('label')}" + (f", round {trial['round']}" if trial.get("round", 1) != 1 else "")
             found[label] = [(100 * at / (len(values) - 1), value) for at, value in enumerate(values)]
-    return found
+    return dict(zip(_told_apart(found), found.values(), strict=True))
+
+
+def _told_apart(labels: Iterable[str]) -> list[str]:
+    """The labels without what all of them say."""
+    parts = [label.split(", ") for label in labels]
+    common = set[str].intersection(*map(set, parts)) if len(parts) > 1 else set[str]()
+    return [", ".join(part for part in each if part not in common) or ", ".join(each) for each in parts]
 
 
 def _column(trial: Mapping[str, Any], name: str) -> list[float | None]:

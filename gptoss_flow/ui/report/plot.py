@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from gptoss_flow.escape import one_line
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340.0, 190.0, 46.0, 60.0, 12.0, 28.0  # pixels
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400.0, 190.0, 46.0, 120.0, 12.0, 28.0  # pixels
 COLOURS = 8
 """So many series look different; more are not drawn."""
-LONGEST_NAME = 24
+LONGEST_NAME = 22
 
 Point = tuple[float, float]
 
