@@ -60,7 +60,9 @@ def request(**more: Any) -> BenchRequest:
 class Bench:
     """Benches of the server at an address; `events` are what they emitted."""
 
-    def __init__(self, url: str, folder: Path = Path(), **more: Any) -> None:
+    def __init__(
+        self, url: str, folder: Path = Path(), make: Callable[[], Target] | None = None, **more: Any
+    ) -> None:
         self.events: list[Event] = []
         self.opened: list[Mapping[str, Json]] = []
         self._url = url
@@ -68,7 +70,7 @@ class Bench:
         @asynccontextmanager
         async def open_target(server: str, changes: Mapping[str, Json], number: int) -> AsyncIterator[Target]:
             self.opened.append(changes)
-            yield target(self._url)
+            yield make() if make else target(self._url)
 
         known: dict[str, Any] = {
             "open_target": open_target, "recorded": lambda wanted: [], "identity": lambda server: {"model": "m"},

@@ -78,6 +78,8 @@ class Server:
                 break
             done += burst
             await until(first + (done - 1) * program.token_s)
+            if writer.transport.is_closing():
+                return  # it was called off
             self.send(writer, {"content": "x" * burst, "tokens": [120] * burst, "tokens_predicted": done})
             record["wrote"].append([time.perf_counter(), burst])
         prompt_n = len(body["prompt"])
