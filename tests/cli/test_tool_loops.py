@@ -17,7 +17,7 @@ from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools import TOOLS
 from tests.cli.taken_up import Runs, ended, outputs
 from tests.faults.effect import APPEND, FILE
-from tests.steps.made_tools import MadeTool
+from tests.steps.made_tools import MadeTool, Thing
 from tests.ui.report.made import HOSTILE
 
 FLOWS = Path(__file__).parents[2] / "flows"
@@ -398,6 +398,47 @@ def test_hostile_results_and_calls_are_escaped_wherever_they_are_shown(
     assert "<script>alert" not in reports[1]
     assert [line for line in rlog.splitlines() if line.startswith(("|", "-->"))] == []
     assert {event.tool for event in made(runs)} == {"say", "unknown"}
+
+
+# --- what tools are given --------------------------------------------------------------------------------------
+
+
+def test_what_tools_keep_for_the_run_is_shared_by_its_steps_and_closed_at_its_end(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    things: list[Thing] = []
+
+    def make() -> Thing:
+        things.append(Thing())
+        return things[-1]
+
+    async def keeps(arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        context.kept_for_run.get("thing", make).uses += 1
+        return [thing.closed for thing in things]
+
+    monkeypatch.setitem(TOOLS, "keep", MadeTool("keep", keeps))
+    runs.write(
+        "flow.yaml",
+        "version: 1\nsteps:\n  a: {prompt: {user: Go., tools: [keep]}}\n  b: {tool: keep, needs: [a]}\n",
+    )
+    runs.write("replies.yaml", "replies: [{turn: 1, tool_calls: [{tool: keep}]}, {text: Kept.}]\n")
+    assert outputs(runs.run()) == {"b": [0]}
+    assert [(thing.uses, thing.closed) for thing in things] == [(2, 1)]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_only_the_user_can_let_tool_code_go_without_a_sandbox(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    tool = MadeTool("say")
+    monkeypatch.setitem(TOOLS, "say", tool)
+    runs.write(
+        "flow.yaml", "version: 1\nsteps: {a: {prompt: {user: Go., tools: [say], sandbox: dangerously_none}}}\n"
+    )
+    runs.write("replies.yaml", "replies: [{turn: 1, tool_calls: [{tool: say}]}, {text: Said.}]\n")
+    assert runs.run(*(["--allow-unsandboxed"] if allowed else [])).code == 0
+    grants = tool.contexts[0].grants
+    assert (grants.sandbox, grants.unsandboxed) == ("dangerously_none", allowed)
 
 
 # --- infer -----------------------------------------------------------------------------------------------------

@@ -57,3 +57,14 @@ class Together:
             self.all_here.set()
         await self.all_here.wait()
         return "here"
+
+
+class Thing:
+    """What a tool keeps: how often it was used, and closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self.uses = 0
+
+    async def aclose(self) -> None:
+        self.closed += 1

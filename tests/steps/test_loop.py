@@ -18,7 +18,7 @@ from gptoss_flow.events import Json, PromptRendered, StepRetried, ToolFinished, 
 from gptoss_flow.ports import Asking, ToolContext
 from gptoss_flow.steps.turns import BARE, MAX_RESULT_CHARS
 from tests.run.running import Run
-from tests.steps.made_tools import MadeTool, Together, tools
+from tests.steps.made_tools import MadeTool, Thing, Together, tools
 
 
 def flow(keys: str = "tools: [say]", more: str = "", top: str = "") -> str:
@@ -366,15 +366,6 @@ def test_the_variables_of_a_tool_step_reach_its_tool() -> None:
 
 
 # --- what tools keep -------------------------------------------------------------------------------------------
-
-
-class Thing:
-    def __init__(self) -> None:
-        self.closed = 0
-        self.uses = 0
-
-    async def aclose(self) -> None:
-        self.closed += 1
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled"])
