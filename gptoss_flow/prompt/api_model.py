@@ -27,7 +27,7 @@ from gptoss_flow.prompt.characters import sayable
 from gptoss_flow.prompt.control_check import require_plain
 from gptoss_flow.prompt.raw import Tokenizer
 from gptoss_flow.prompt.served import DEFAULT_MAX_TOKENS
-from gptoss_flow.prompt.tool_names import ToolNames, spoken
+from gptoss_flow.prompt.tool_names import ToolNames, require_choice, spoken
 
 NO_TOKENS = "needs llama.cpp's own server (api: llama.cpp in the profile)"
 
@@ -54,6 +54,7 @@ class ApiModel:
         mode: Literal["raw", "chat"] = "raw" if request.mode == "raw" else "chat"
         self._refuse_misfits(request, mode)
         ToolNames(request.tools)
+        require_choice(request)
         if self._tokenizer is not None:
             await require_plain(self._tokenizer, request)
         return RenderedPrompt(

@@ -32,6 +32,7 @@ from gptoss_flow.prompt.characters import characters, sayable
 from gptoss_flow.prompt.chat import ChatTemplate
 from gptoss_flow.prompt.harmony_extend import gone_on
 from gptoss_flow.prompt.raw import Tokenizer
+from gptoss_flow.prompt.tool_names import require_choice
 
 TokenMode = Literal["raw", "chat", "harmony"]
 
@@ -54,6 +55,7 @@ class ServedModel:
     async def render(self, request: PromptRequest) -> RenderedPrompt:
         """Raises `StepError`: "model", not retryable, where the mode or the length does not suit this model."""
         request = sayable(request)
+        require_choice(request)
         if request.schema is not None and request.grammar is not None:
             raise StepError("model", "schema and grammar exclude each other", retryable=False)
         mode = await self.mode(request.mode)

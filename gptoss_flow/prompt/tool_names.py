@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from gptoss_flow.errors import StepError
-from gptoss_flow.ports import ToolSpec
+from gptoss_flow.ports import PromptRequest, ToolSpec
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DOT = "__"
@@ -26,6 +26,15 @@ class ToolNames:
     def told(self, said: str) -> str:
         """The tool that a model means; the name as it said it where it has none of the kind."""
         return self._told.get(said.replace(".", _DOT), said)
+
+
+def require_choice(request: PromptRequest) -> None:
+    """Raises `StepError("model", …)` where a call is demanded of a tool that is not given, or of none."""
+    choice, names = request.tool_choice, [tool.name for tool in request.tools]
+    if choice in ("auto", "none") or (names and (choice == "required" or choice in names)):
+        return
+    given = f"it has {', '.join(names)}" if names else "it has no tools"
+    raise _refused(f"tool_choice is {choice[:80]!r}, which the prompt does not give: {given}")
 
 
 def checked(name: str) -> str:

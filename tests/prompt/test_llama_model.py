@@ -173,6 +173,21 @@ def test_one_that_is_parsed_unasked_is_found_too() -> None:
     assert asyncio.run(LlamaModel(endpoint(), client).render(harmless)).api == "chat_completions"
 
 
+@pytest.mark.parametrize("api", [None, "responses"])
+@pytest.mark.parametrize(
+    ("tools", "choice", "said"),
+    [
+        ((), "required", "it has no tools"),
+        ((), "x", "it has no tools"),
+        ((PANE,), "ui_pane", r"it has ui_pane\.move"),
+    ],
+)
+def test_a_call_that_nobody_can_make_is_not_demanded(api: Any, tools: Any, choice: str, said: str) -> None:
+    with pytest.raises(StepError, match=said) as caught:
+        asyncio.run(LlamaModel(endpoint(), FakeClient()).render(asking(tools=tools, tool_choice=choice, api=api)))
+    assert not caught.value.retryable
+
+
 def test_what_needs_token_ids_is_refused_where_there_are_none() -> None:
     model = ApiModel(endpoint(api="chat_completions"), FakeClient(), "chat_completions")
     for request, said in (
