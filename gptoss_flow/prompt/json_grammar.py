@@ -2,6 +2,9 @@
 
 What a grammar cannot say (a pattern, a sum, `not`) is left open, never forbidden: the answer is checked against
 the schema once more when it is there. Properties come in the order in which the schema has them.
+
+For llama.cpp a set of characters holds control tokens too, by what they are spelled like: that no text has one of
+them inside, none has a `<|` but as `\\u003c|`.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from gptoss_flow.events import Json
 
 _BASICS = {
     "ws": r'( " " | "\n" [ ]{0,20} )?',
-    "char": r'[^"\\\x00-\x1f\x7f] | "\\" ( ["\\/bfnrt] | "u" [0-9a-fA-F]{4} )',
-    "string": r'"\"" char* "\""',
+    "plain": r'[^"\\<\x00-\x1f\x7f] | escape',
+    "escape": r'"\\" ( ["\\/bfnrt] | "u" [0-9a-fA-F]{4} )',
+    "angled": r'"<"+ ( [^|"\\<\x00-\x1f\x7f] | escape )',
+    "string": r'"\"" ( plain | angled )* "<"* "\""',
     "integer": r'"-"? ( "0" | [1-9] [0-9]{0,17} )',
     "natural": r'"0" | [1-9] [0-9]{0,17}',
     "number": r'integer ( "." [0-9]{1,17} )? ( [eE] [-+]? [0-9]{1,2} )?',
@@ -31,7 +36,8 @@ _BASICS = {
     "uuid": r'[0-9a-fA-F]{8} ( "-" [0-9a-fA-F]{4} ){3} "-" [0-9a-fA-F]{12}',
 }
 _NEEDS = {
-    "string": ("char",),
+    "string": ("plain", "angled"),
+    "plain": ("escape",),
     "number": ("integer",),
     "value": ("object", "array", "string", "number", "boolean", "null"),
     "object": ("ws", "member"),
@@ -190,7 +196,7 @@ class _Writer:
         least, most = _count(schema, "minLength") or 0, _count(schema, "maxLength")
         if not least and most is None:
             return self._basic("string")
-        return f'"\\"" {self._basic("char")}{{{least},{"" if most is None else most}}} "\\""'
+        return f'"\\"" {self._basic("plain")}{{{least},{"" if most is None else most}}} "\\""'
 
     # --- names -----------------------------------------------------------------------------------------------
 

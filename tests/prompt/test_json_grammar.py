@@ -82,6 +82,14 @@ def test_a_schema_as_a_grammar(schema: Any, yes: list[Any], no: list[Any]) -> No
     assert [value for value in no if accepts(schema, value)] == []
 
 
+@pytest.mark.parametrize("text", ["<|end|>", "a<|", "<<|x", "<|"])
+def test_no_text_holds_what_a_control_token_is_spelled_like(text: str) -> None:
+    for schema in ({"type": "string"}, {"type": "string", "maxLength": 9}, True):
+        assert not accepts(schema, text)
+        assert grammar(schema).matches('"' + text.replace("<", "\\u003c") + '"')
+    assert accepts({"type": "string"}, 'a < b << c <= d <> "<" | <')
+
+
 def test_white_space_is_bounded() -> None:
     schema = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
     assert accepts(schema, {"a": 1}, indent=2)
