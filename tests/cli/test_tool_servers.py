@@ -128,3 +128,14 @@ def test_what_no_flow_asks_for_is_not_loaded() -> None:
         said = f"import sys, {modules}; print({heavy!r} in sys.modules)"
         done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
         assert done.stdout == "False\n"
+
+
+def test_without_the_package_mcp_it_is_said_how_to_have_it(command: Command, flow: str) -> None:
+    said = (
+        "import sys; sys.modules['mcp'] = None; from gptoss_flow.cli.main import main; "
+        "sys.exit(main(['run', 'flow.yaml', '--model', 'scripted:replies.yaml']))"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "pip install 'gptoss-flow[mcp]'" in done.stderr
+    assert command("validate", flow)[0] == 0
