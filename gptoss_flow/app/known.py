@@ -47,8 +47,10 @@ class KnownResults:
         before = self.finished.pop(unit_id, None)
         if before is not None:
             if before.key is None:
-                return Reused(before.outcome, before.run_id)
-            once = node.effect == "once" or _did_once(before.outcome)
+                if before.outcome.outcome == "succeeded" or node.step.on_error == "continue":
+                    return Reused(before.outcome, before.run_id)
+                return None
+            once = node.effect == "once" or did_once(before.outcome.fields)
             if before.key == key and key and (node.step.cache is not False or once):
                 return Reused(before.outcome, before.run_id)
             if parts := changed_parts(before.key, key):
@@ -64,9 +66,9 @@ class KnownResults:
             self.store.put(key, StoredResult(outcome.output, outcome.fields, self.run_id))
 
 
-def _did_once(outcome: Outcome) -> bool:
-    """Whether a model called what is not to be done again."""
-    calls = outcome.fields.get("tool_calls")
+def did_once(fields: Mapping[str, Json]) -> bool:
+    """Whether a model called what is not to be done again, as a step's result tells."""
+    calls = fields.get("tool_calls")
     return isinstance(calls, list) and any(isinstance(c, dict) and c.get("effect") == "once" for c in calls)
 
 
@@ -90,13 +92,22 @@ def finished_units(state: RunState, run_id: str) -> dict[str, Finished]:
 
 
 def taken_results(state: RunState, steps: Iterable[str], run_id: str) -> dict[str, Finished]:
-    """The same for steps whose results are to be taken as they are, whatever decided them then."""
-    wanted = set(steps)
+    """The same for steps whose results are to be taken as they are, whatever decided them then.
+
+    Of a run that succeeded a failure is a result too: `on_error: continue` went on from it.
+    """
+    failures = state.status == "succeeded"
     return {
-        unit.id: Finished(Outcome("succeeded", unit.output, unit.fields), None, run_id)
-        for unit in units(state)
-        if _is_whole(unit) and unit.id.partition("[")[0].partition(".")[0] in wanted
+        unit.id: Finished(Outcome(unit.outcome, unit.output, unit.fields, unit.error), None, run_id)
+        for unit in units_of(state, steps)
+        if (unit.outcome == "succeeded" or (unit.outcome == "failed" and failures)) and not unit.redacted
     }
+
+
+def units_of(state: RunState, steps: Iterable[str]) -> Iterator[StepView]:
+    """The units of these steps, those within them too."""
+    wanted = set(steps)
+    return (unit for unit in units(state) if unit.id.partition("[")[0].partition(".")[0] in wanted)
 
 
 def _is_whole(unit: StepView) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from gptoss_flow import __version__
 from gptoss_flow.app.bind import SCRIPTED, Given
 from gptoss_flow.app.kept_files import FLOW, keep_outputs
-from gptoss_flow.app.known import Finished, is_named, taken_results
+from gptoss_flow.app.known import Finished, did_once, is_named, taken_results, units_of
 from gptoss_flow.app.once import OnceSteps
 from gptoss_flow.app.run import Finished as FinishedRun
 from gptoss_flow.app.run import Resumption
@@ -280,10 +280,11 @@ def run_to_compare(base: Path, flow: str, against: str | None) -> tuple[str, Run
     return next(_runs_of(base, flow), None)
 
 
-def earlier_results(base: Path, flow: str, against: str | None, steps: Collection[str]) -> dict[str, Finished]:
+def earlier_results(base: Path, plan: Plan, against: str | None, steps: Collection[str]) -> dict[str, Finished]:
     """These steps' results as a run on record has them: `against`, else the newest of this flow that does.
 
-    Raises `RecordError` where there is none, or a step did not succeed in it.
+    Raises `RecordError` where there is none, where a step did not succeed in it, and where one is not to be done
+    twice whose result was lost to a secret.
     """
     if against is not None:
         folder = run_folder(base, against)
@@ -291,14 +292,28 @@ def earlier_results(base: Path, flow: str, against: str | None, steps: Collectio
         if missing := _missing(state, steps):
             said = f"step {missing[0]} has no result in run {folder.name}"
             raise RecordError(Problem(None, said, "name a run in which it succeeded with --against"))
-        return taken_results(state, steps, folder.name)
+        return _taken(plan, state, steps, folder.name)
+    flow = plan.name
     for run_id, state in _runs_of(base, flow):
         if not _missing(state, steps):
-            return taken_results(state, steps, run_id)
+            return _taken(plan, state, steps, run_id)
     hint = "run the whole flow once, or name a run with --against"
     raise RecordError(
         Problem(None, f"no run of {flow} on record has the results of {', '.join(sorted(steps))}", hint)
     )
+
+
+def _taken(plan: Plan, state: RunState, steps: Collection[str], run_id: str) -> dict[str, Finished]:
+    """A step from whose result a secret was taken runs again, unless it is not to be done twice."""
+    for unit in units_of(state, steps):
+        node = plan.unit_node(unit.id)
+        once = did_once(unit.fields) or (node is not None and node.effect == "once")
+        if once and unit.redacted and unit.outcome == "succeeded":
+            said = f"a secret was taken out of the result of step {unit.id} in run {run_id}"
+            said += ", and what it does is to be done once"
+            hint = f"say --from {unit.id.partition('[')[0].partition('.')[0]} too, to do it again"
+            raise RecordError(Problem(None, said, hint))
+    return taken_results(state, steps, run_id)
 
 
 def _runs_of(base: Path, flow: str) -> Iterator[tuple[str, RunState]]:

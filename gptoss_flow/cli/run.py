@@ -132,7 +132,7 @@ def command(
     if untrusted:
         watchers = [*watchers, RecordBound()]
     taken = (select or frozenset()) - since(plan, start) if start else ()
-    finished = earlier_results(what.cwd, plan.name, against, taken) if taken else {}
+    finished = earlier_results(what.cwd, plan, against, taken) if taken else {}
     of_flow = plan.loaded.flow.record if plan.loaded.flow else None
     keep_in = record_dir or (of_flow.dir if of_flow else KEPT_LOGS if record else None)
     return run_checked(

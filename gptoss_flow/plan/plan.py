@@ -203,15 +203,21 @@ class Plan:
         return [(need.step, node.id) for node in self.nodes.values() for need in node.needs]
 
     def unit_mark(self, unit: str) -> Mark | None:
-        """The place of the step that a unit is of (`each[3]`, `outer[3].inner`); None where there is none."""
-        mark, plans = None, [self]
+        """The place of the step that a unit is of; None where there is none."""
+        node = self.unit_node(unit)
+        return None if node is None else node.mark
+
+    def unit_node(self, unit: str) -> Node | None:
+        """The step that a unit is of (`each[3]`, `outer[3].inner`); None where there is none."""
+        found: Node | None = None
+        plans = [self]
         for part in unit.split("."):
             nodes = [node for plan in plans if (node := plan.nodes.get(part.partition("[")[0]))]
             if not nodes:
                 return None
-            mark = nodes[0].mark
+            found = nodes[0]
             plans = [one.inner for node in nodes for one in (node, node.fallback) if one and one.inner]
-        return mark
+        return found
 
     def place(self, path: Path, occurrence: int = -1) -> Mark:
         """The place of a value, or of one expression in it."""

@@ -61,6 +61,13 @@ class Interrupt(Append):
         return "quiet"
 
 
+class Telling(Append):
+    """Its result has what looks like a secret."""
+
+    async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        return f"{await super().call(arguments, context)}: {GITHUB}"
+
+
 @pytest.fixture(autouse=True)
 def tools(monkeypatch: pytest.MonkeyPatch) -> None:
     for tool in (APPEND, Interrupt()):
@@ -403,10 +410,6 @@ def test_a_damaged_record_makes_a_once_step_doubtful(runs: Runs) -> None:
 def test_a_result_from_which_a_secret_was_taken_is_no_reason_to_do_it_again(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Telling(Append):
-        async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
-            return f"{await super().call(arguments, context)}: {GITHUB}"
-
     monkeypatch.setitem(TOOLS, "append", Telling())
     runs.write("flow.yaml", ONCE + "  never: {check: [false], needs: [after]}\n")
     runs.run()
@@ -602,6 +605,34 @@ def test_from_a_step_on_takes_the_rest_from_an_earlier_run(runs: Runs) -> None:
     assert {event.reused for event in runs.events() if event.type == "step_finished" and event.reused} == {
         first.name
     }
+
+
+def test_from_a_step_on_takes_a_failure_that_the_run_went_on_from(runs: Runs) -> None:
+    runs.write("flow.yaml", STEPS + "  weak: {prompt: {user: hi}, on_error: continue}\n"
+        "  each: {foreach: [a, b], max_parallel: 1, on_error: continue, prompt: {user: '${{ item }}'}}\n"
+        "  last: {set: {w: '${{ steps.weak.error.message }}', e: '${{ steps.each.output }}'}}\n")  # fmt: skip
+    runs.write("replies.yaml", "default: fine\nreplies:\n- {step: weak, error: {message: weak}}\n"
+        "- {step: 'each[1]', error: {message: no}}\n")  # fmt: skip
+    wanted = outputs(runs.run())
+    assert wanted == {"last": {"w": "weak", "e": ["fine", None]}}
+    done = runs.run("--from", "last")
+    assert (outputs(done), runs.started()) == (wanted, ["last"])
+    runs.change("flow.yaml", "hi}, on_error: continue", "hi}")
+    assert (runs.run("--from", "last").code, runs.started()) == (1, ["weak"])
+
+
+def test_from_a_step_on_never_does_twice_what_is_to_be_done_once(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOOLS, "append", Telling())
+    pure = f"  pure: {{set: {{v: {GITHUB}}}}}\n"
+    runs.write("flow.yaml", ONCE + pure + "  last: {needs: [pure, after], set: {x: 1}}\n")
+    assert runs.run().code == 0
+    done = runs.run("--from", "last")
+    assert (done.code, effects(runs)) == (7, 1)
+    assert "the result of step send in run" in done.err and "say --from send too, to do it again" in done.err
+    assert (runs.run("--from", "last", "--from", "send").code, effects(runs)) == (0, 2)
+    assert set(runs.started()) == {"pure", "send", "after", "last"}
 
 
 def test_only_a_step_runs_it_and_what_it_needs(runs: Runs) -> None:
