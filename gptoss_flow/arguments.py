@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
-from gptoss_flow.fields import is_template
+from gptoss_flow.fields import is_template, json_text
 from gptoss_flow.ports import Tool
 from gptoss_flow.words import suggest
 
+MOST_STEPS = 20_000
+"""Keywords of a schema that are looked at for a value: a few that refer to each other can stand for millions."""
+STEPS_A_CHARACTER = 4
+"""How many more for each character of it as JSON."""
 _NOTHING_ELSE: Registry[Json] = Registry()
 _TYPES = {
     "string": "text",
@@ -50,8 +56,8 @@ def check_arguments(
     `templated`: they stand as in the flow's file, so a value that holds an expression is not judged yet.
     """
     try:
-        errors = [*schema_errors(tool.parameters, arguments)]
-    except (Unresolvable, RecursionError) as error:
+        errors = schema_errors(tool.parameters, arguments)
+    except CANNOT_FOLLOW as error:
         said = f'the parameters of tool "{tool.name}" cannot be followed: {one_line(str(error))}'
         return [ArgumentProblem((), said)]
     problems = [
@@ -64,9 +70,52 @@ def check_arguments(
     return sorted(problems, key=lambda p: order.get(str(p.path[0]), -1) if p.path else len(order))
 
 
-def schema_errors(schema: Mapping[str, Json], value: Json) -> Iterator[ValidationError]:
-    """What of a value is not as its JSON Schema says. Nothing is fetched: a `$ref` to elsewhere raises."""
-    return Draft202012Validator(schema, registry=_NOTHING_ELSE).iter_errors(value)
+class TooManySteps(Exception):
+    """A schema that takes too long to be followed."""
+
+
+CANNOT_FOLLOW = (Unresolvable, RecursionError, TooManySteps)
+"""What `schema_errors` raises for a schema that leads nowhere, or on and on."""
+
+
+def schema_errors(schema: Mapping[str, Json], value: Json) -> list[ValidationError]:
+    """What of a value is not as its JSON Schema says. Nothing is fetched: a `$ref` to elsewhere raises, as does
+    what takes too long (`CANNOT_FOLLOW`)."""
+    steps = _Steps(MOST_STEPS + STEPS_A_CHARACTER * len(json_text(value)))
+    before = _steps.set(steps)
+    try:
+        return [*_Bounded(schema, registry=_NOTHING_ELSE).iter_errors(value)]
+    finally:
+        _steps.reset(before)
+
+
+class _Steps:
+    """How many are left."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def take(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise TooManySteps(f"it takes more than {self._most:,} steps")
+
+
+_steps: ContextVar[_Steps] = ContextVar("steps")
+
+
+def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
+    def step(*given: Any) -> Any:
+        _steps.get().take()
+        return keyword(*given)
+
+    return step
+
+
+_Bounded: Any = cast(Any, extend)(
+    Draft202012Validator,
+    validators={name: _counted(keyword) for name, keyword in Draft202012Validator.VALIDATORS.items()},
+)
 
 
 def _problems(tool: Tool, error: ValidationError) -> list[ArgumentProblem]:
@@ -98,7 +147,7 @@ def said_of(error: ValidationError | SchemaError) -> str:
             return f"must be {_named_types(value)}, not {shown}"
         case "anyOf" if closer := [e for e in error.context or () if e.validator != "type"]:
             return said_of(closer[0])
-        case "anyOf":
+        case "anyOf" if all("type" in branch for branch in value):
             return f"must be {_named_types([branch.get('type') for branch in value])}, not {shown}"
         case "minimum":
             return f"must be at least {value}, not {shown}"

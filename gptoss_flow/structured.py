@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
-from referencing.exceptions import Unresolvable
 
-from gptoss_flow.arguments import dotted, said_of, schema_errors
+from gptoss_flow.arguments import CANNOT_FOLLOW, dotted, said_of, schema_errors
 from gptoss_flow.errors import StepError
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
@@ -43,7 +42,7 @@ def parse_answer(text: str, schema: Mapping[str, Json]) -> Json:
             f"{dotted(tuple(error.absolute_path)) or 'the answer'} {said_of(error)}"
             for error in schema_errors(schema, value)
         ]
-    except (Unresolvable, RecursionError) as error:
+    except CANNOT_FOLLOW as error:
         said = f"the schema cannot be followed: {one_line(str(error))}"
         raise StepError("schema", said, retryable=False) from None
     if faults:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
+from gptoss_flow.structured import schema_fault
 from gptoss_flow.tools.names import MODEL_NAME
 
 MAX_TOOLS = 1000
@@ -82,24 +83,30 @@ def _why_not(full_name: str, description: str, schema: Any) -> str:
         return "its input schema is not JSON"
     if len(text) > MAX_SCHEMA:
         return f"its input schema has more than {MAX_SCHEMA:,} characters"
-    return _schema_fault(schema, 0)
+    if fault := _schema_fault(schema, 0):
+        return fault
+    return f"its input schema {fault}" if (fault := schema_fault(schema)) else ""
 
 
 def _schema_fault(schema: Any, depth: int) -> str:
     if depth > MAX_SCHEMA_DEPTH:
         return f"its input schema is nested more than {MAX_SCHEMA_DEPTH} deep"
-    if isinstance(schema, dict):
-        for key in ("$ref", "$dynamicRef"):
-            if not str(schema.get(key, "#")).startswith("#"):
-                return "its input schema refers to something elsewhere"
+    if isinstance(schema, dict) and _refers_elsewhere(schema):
+        return "its input schema refers to something elsewhere"
     children = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
     return next((fault for child in children if (fault := _schema_fault(child, depth + 1))), "")
+
+
+def _refers_elsewhere(schema: Mapping[str, Any]) -> bool:
+    refers = any(not str(schema.get(key, "#")).startswith("#") for key in ("$ref", "$dynamicRef"))
+    return refers or isinstance(schema.get("$id"), str)  # to which its references would be relative
 
 
 def checkable(schema: Any) -> Any:
     """A schema without regular expressions: a stranger's would run on our time. The server judges by its own.
 
-    Titles are left out too: they repeat the names, and a model reads every word.
+    Titles are left out too: they repeat the names, and a model reads every word. So is the dialect that it says it
+    is in: it is read in ours.
     """
     if isinstance(schema, list):
         return [checkable(each) for each in schema]
@@ -109,7 +116,7 @@ def checkable(schema: Any) -> Any:
     return {
         key: value if key in _VALUES else checkable(value)
         for key, value in schema.items()
-        if not (key in ("pattern", "title") and isinstance(value, str))
+        if not (key in ("pattern", "title", "$schema") and isinstance(value, str))
         and not (open_ended and key in ("patternProperties", "additionalProperties"))
     }
 
