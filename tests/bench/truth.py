@@ -49,7 +49,7 @@ class Server:
             body = json.loads(await reader.readexactly(length)) if length else {}
             await self.complete(body, writer)
             await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

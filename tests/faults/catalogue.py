@@ -422,6 +422,11 @@ ROWS: dict[str, Row] = {
         _STDIO + "nothing_outlives_us_however_we_are_killed",
         "tools/mcp/test_http.py::test_what_such_a_server_may_not_do_is_told",
     ),
+    "F22": _row(
+        "a table in which a spreadsheet finds a formula",
+        "ui/report/test_bench.py::test_csv_has_a_line_a_trial_and_no_formulas",
+        "ui/report/test_bench.py::test_a_text_that_begins_like_a_formula_is_quoted",
+    ),
     "F24": _row(
         "file modes under umask 000",
         "secrets-kept",

@@ -1,0 +1,67 @@
+"""Benches of the real server with the demo model, and of a real gpt-oss model that thinks."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gptoss_flow.testing.project import Project
+from gptoss_flow.testing.tiny_gpt_oss import ensure_tiny_model
+from tests.conftest import need
+from tests.processes import gone_after
+
+pytestmark = pytest.mark.real
+FLOWS = Path(__file__).parent.parent.parent / "flows"
+
+
+@pytest.fixture
+def project(tmp_path: Path, demo_cache: Path) -> Iterator[Project]:
+    need("xllamacpp", found=importlib.util.find_spec("xllamacpp") is not None)
+    made = Project(tmp_path, {"XDG_CACHE_HOME": str(demo_cache)})
+    made.write("quiet.yaml", "version: 1\nname: quiet\nextends: demo\nthreads: 1\n")
+    yield made
+    gone_after(tmp_path, 5.0)
+
+
+def requests(project: Project, step: str) -> list[dict[str, Any]]:
+    """Those that a bench step of one trial measured."""
+    [event] = [e for e in project.events() if e["type"] == "trial_finished" and e["step"] == step]
+    samples = event["trial"]["samples"]
+    return [dict(zip(samples["columns"], row, strict=True)) for row in samples["rows"]]
+
+
+def test_the_smoke_bench_holds_and_both_clocks_agree(project: Project) -> None:
+    """The client's rates are within 5 % of llama.cpp's own timings."""
+    flow = ("bench", str(FLOWS / "smoke-bench.yaml"), "--server", "main=quiet.yaml", "--offline", "-f", "json")
+    done = project.run(*flow)
+    assert done.code == 0, done.err
+    chat, prompt = done.json
+    assert [trial["n"] for trial in chat["trials"]] == [6, 6]
+    [trial] = prompt["trials"]
+    metrics = {name: each["p50"] for name, each in trial["metrics"].items() if isinstance(each, dict)}
+    assert metrics["client_prefill_tps"] == pytest.approx(metrics["prefill_tps"], rel=0.05)
+    # llama.cpp's clock of the generation starts with the first of the 8 tokens, which it counts.
+    assert metrics["client_decode_tps"] == pytest.approx(metrics["decode_tps"] * 7 / 8, rel=0.05)
+    rows = requests(project, "prompt")
+    assert {(row["prompt_tokens"], row["cached_tokens"], row["tokens"]) for row in rows} == {(256, 0, 8)}
+
+
+def test_a_model_that_thinks_has_its_first_word_after_its_first_token(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = ensure_tiny_model(tmp_path_factory.mktemp("tiny"))
+    project.write(
+        "flow.yaml",
+        f"version: 1\nservers: {{main: {{extends: base, model: {{path: {model}}}, context: 1024, threads: 1}}}}\n"
+        "steps:\n  think:\n    bench:\n      prompts: [Hello]\n      reasoning: low\n      requests: 3\n"
+        "      params: {max_tokens: 60, temperature: 0}\n",
+    )
+    done = project.run("bench", "flow.yaml", "-f", "json")
+    assert done.code == 0, done.err
+    [trial] = done.json[0]["trials"]
+    assert trial["server"]["mode"] == "harmony"
+    assert all(row["ttft"] < row["ttfo"] <= row["latency"] for row in requests(project, "think"))
