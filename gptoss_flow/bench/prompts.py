@@ -13,8 +13,8 @@ from gptoss_flow.events import Json, PromptRendered
 from gptoss_flow.ports import Message, Model, PromptRequest, RenderedPrompt
 from gptoss_flow.trials import BenchRequest, Recorded, Synthetic
 
-MOST = 512
-"""So many different prompts are made up for a trial; then they come again."""
+MOST, MOST_TOKENS = 512, 2_000_000
+"""So many different prompts are made up for a trial, of so many tokens together; then they come again."""
 _TEXT = (
     "time year people way day man thing woman life child world school state family student group country "
     "problem hand part place case week company system program question work government number night point "
@@ -49,9 +49,10 @@ async def prepare(
                     f"prompt and answer have {input_tokens + output_tokens} tokens, and a request may use {room}"
                 )
                 raise StepError("model", f"{said}: raise `context` in the profile", retryable=False)
-            return await _made_up(asked, model, input_tokens, max(1, min(wanted, MOST)))
+            count = max(1, min(wanted, MOST, MOST_TOKENS // input_tokens))
+            return await _made_up(asked, model, input_tokens, count)
         case Recorded():
-            return [_prepared(await model.render(_again(asked, prompt))) for prompt in recorded]
+            return [await _again(asked, model, prompt) for prompt in recorded]
         case prompts:
             return [_prepared(await model.render(_request(asked, messages))) for messages in prompts]
 
@@ -73,23 +74,31 @@ def _request(asked: BenchRequest, messages: tuple[Message, ...]) -> PromptReques
     )
 
 
-def _again(asked: BenchRequest, prompt: PromptRendered) -> PromptRequest:
-    """A recorded prompt, to be rendered by the model that is measured."""
-    known = {"system", "developer", "user", "assistant", "tool"}
+async def _again(asked: BenchRequest, model: Model, prompt: PromptRendered) -> Prepared:
+    """A recorded prompt. Where both models speak Harmony its very ids, which know of tools and calls; else its
+    messages, as the model that is measured renders them."""
+    if prompt.mode == "harmony" and prompt.tokens and asked.mode in ("auto", "harmony"):
+        some = await model.render(_request(asked, (Message("user", "Hello"),)))
+        if some.mode == "harmony":
+            return Prepared("harmony", tuple(prompt.tokens), {**prompt.params, **asked.params})
+    known = {"system", "developer", "user", "assistant"}
     messages = tuple(
-        Message(message["role"], str(message["content"]))
+        Message(message["role"], str(message.get("content", "")))
         for message in prompt.messages
         if message.get("role") in known
     )
-    return PromptRequest(
-        mode=prompt.mode if asked.mode == "auto" else asked.mode,
-        messages=messages,
-        params={**prompt.params, **asked.params},
-        reasoning=asked.reasoning or _level(prompt.reasoning),
-        special=prompt.special,
-        date=asked.date,
-        step=asked.step,
+    rendered = await model.render(
+        PromptRequest(
+            mode=prompt.mode if asked.mode == "auto" and prompt.mode != "harmony" else asked.mode,
+            messages=messages,
+            params={**prompt.params, **asked.params},
+            reasoning=asked.reasoning or _level(prompt.reasoning),
+            special=prompt.special,
+            date=asked.date,
+            step=asked.step,
+        )
     )
+    return _prepared(rendered)
 
 
 def _level(word: str | None) -> Literal["low", "medium", "high"] | None:

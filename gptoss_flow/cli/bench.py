@@ -138,7 +138,7 @@ def command(
         views=[] if quiet else [progress_of(plan)],
         offline=offline,
         select=only(plan, wanted),
-        said={"set": list(changes), "only": wanted},
+        said={"set": list(changes), "only": wanted, "save_baseline": save_baseline},
         keep_in=None if keep_in is None else asked.cwd / keep_in,
         keep_baselines=save_baseline,
     )

@@ -145,4 +145,5 @@ def _go_on(
         resume=resumption(interrupted, redo, assume_done),
         watchers=[*otel_views(otel, otel_content, started), *([RecordBound()] if untrusted else [])],
         unsandboxed=unsandboxed,
+        keep_baselines=started.given.get("save_baseline") is True,
     )

@@ -44,6 +44,7 @@ def run_checked(
     resume: Resumption | None = None,
     watchers: Sequence[Sink] = (),
     unsandboxed: bool = False,
+    keep_baselines: bool = False,
 ) -> int:
     """Returns the exit code. Raises `RecordError`, and what a bug raised.
 
@@ -68,6 +69,7 @@ def run_checked(
         keep_in=None if keep_in is None else what.cwd / keep_in,
         ask=terminal_ask(sys.stderr, progress.paused if isinstance(progress, RichProgress) else nullcontext),
         unsandboxed=unsandboxed,
+        keep_baselines=keep_baselines,
     )
     tell(finished, lines, as_json=as_json, out=out)
     if finished.result.exit_code is ExitCode.RECORD:
