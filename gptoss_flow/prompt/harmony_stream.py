@@ -186,7 +186,7 @@ class HarmonyStream:
     def _read_header(self, *, complete: bool) -> list[Piece]:
         """Turn the header's fields into facts; what is none of them is content. `complete`: <|message|> came."""
         said = {name: _text(raw) for name, raw in self._fields.items()}
-        channel, unread = said.get("channel"), said["start"]
+        channel, unread, rest = said.get("channel"), said["start"], ""
         if self._role is None:
             if not unread.strip():
                 self._defect("a message without a role")
@@ -201,16 +201,17 @@ class HarmonyStream:
             if name not in _CHANNELS:
                 self._defect("an unknown channel")
             self._channel = _CHANNELS.get(name, "commentary")
-            unread += self._take_recipient(channel[match.end() if match else 0 :])
+            rest = self._take_recipient(channel[match.end() if match else 0 :])
         elif self._recipient is None and self._role == "assistant":
             self._channel = "final"
         if "type" in said:
             self._content_type = (match := _TYPE.fullmatch(said["type"])) and match[1]
             if not match:
                 self._defect("a <|constrain|> without its type")
-                unread += said["type"]
-        elif complete and channel is not None and (match := _TYPE.fullmatch(unread)):
-            self._content_type, unread = match[1], ""  # older answers say `json` without <|constrain|>
+                rest += said["type"]
+        elif complete and (match := _TYPE.fullmatch(rest)):
+            self._content_type, rest = match[1], ""  # older answers say `json` without <|constrain|>
+        unread += rest
         if self._role != "assistant":
             self._defect("a message of another role")
         if self._recipient in _NO_TOOLS:

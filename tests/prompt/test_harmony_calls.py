@@ -78,6 +78,7 @@ def test_a_call_is_read(harmony: Harmony, generated: str, name: str) -> None:
         ("<|channel|>commentary to=read_file <|constrain|><|message|>{}<|call|>", "without its type"),
         ("<|channel|>commentary to=read_file <|constrain|>json<|constrain|><|message|>{}<|call|>", "doubled"),
         (" to=read_file <|constrain|>json<|message|>{}<|call|>", "without a channel"),
+        (" to<|channel|>commentary to=read_file<|message|>{}<|call|>", "text in a header"),
         ("<|start|><|channel|>commentary to=read_file<|message|>{}<|call|>", "without a role"),
         ("<|channel|>commentary to=a/b<|message|>{}<|call|>", "a recipient that is no name"),
         ("<|channel|>thoughts to=functions.read_file<|message|>{}<|call|>", "unknown channel"),
