@@ -28,7 +28,7 @@ def _plain(value: object, where: str, depth: int, room: list[int]) -> Json:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str(value)
+        return _text(value, where)
     if isinstance(value, int):
         if not -(1 << 63) <= value < 1 << 64:
             raise ValueError(f"{_place(where)} is an integer of more than 64 bits")
@@ -43,8 +43,20 @@ def _plain(value: object, where: str, depth: int, room: list[int]) -> Json:
         for key in value:
             if not isinstance(key, str):
                 raise ValueError(f"{_place(where)} has the key {key!r:.60}, which is not text")
-        return {str(k): _plain(item, f"{where}.{k}", depth + 1, room) for k, item in value.items()}
+        return {_text(k, where): _plain(item, f"{where}.{k}", depth + 1, room) for k, item in value.items()}
     raise ValueError(f"{_place(where)} is of the type {type(value).__name__}")
+
+
+def _text(value: str, where: str) -> str:
+    """What can be written down: half of a surrogate pair has no bytes in UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(value[error.start]):04X}"
+        raise ValueError(
+            f"{_place(where)} holds {half}, half of a character; decode with errors='replace'"
+        ) from None
+    return str(value)
 
 
 def _size(value: object) -> int:

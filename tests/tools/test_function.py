@@ -230,6 +230,12 @@ def test_what_is_nested_without_end_is_refused() -> None:
         json_value(circle)
 
 
+@pytest.mark.parametrize("value", ["\ud800", {"a": ["x\udc80y"]}, {"\udfff": 1}], ids=["alone", "inside", "a key"])
+def test_half_a_character_is_refused_as_the_record_could_not_hold_it(value: Any) -> None:
+    with pytest.raises(ValueError, match="half of a character"):
+        json_value(value)
+
+
 SANDBOXED = """
 import os
 from dataclasses import dataclass
