@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gptoss_flow.events import (
     FellBack,
+    Json,
     Outcome,
     Stamped,
     StepFinished,
@@ -20,6 +22,9 @@ from gptoss_flow.plan.plan import Node, Plan
 CANCELLED = "cancelled"
 IN_THE_AIR = ("timeout", CANCELLED)
 """Kinds of errors after which it is not known how far a step had come."""
+NOT_ANSWERED = (
+    "failed before {tool} had answered, and what that does is to be done once: whether it was is not known"
+)
 INTERRUPTED = "was interrupted, and what it does is to be done once: whether it was is not known"
 UNJUDGED = "has done what is to be done once, and was interrupted before it was known whether that is enough"
 WITHHELD = "has done what is to be done once, and a secret was taken out of its recorded result"
@@ -39,6 +44,8 @@ class OnceSteps:
     _once: set[str] = field(default_factory=set)
     _calls: dict[str, str] = field(default_factory=dict)
     """Call id to unit."""
+    _failed: dict[str, ToolFinished] = field(default_factory=dict)
+    """Unit to the end of its last call, where that was an error."""
     _by_model: dict[str, dict[str, str]] = field(default_factory=dict)
     """Unit to what its model called that has happened, or may have: call id to tool."""
 
@@ -47,6 +54,7 @@ class OnceSteps:
             case StepStarted(step=unit, kind=kind, effect=effect):
                 self._kinds[unit] = kind
                 self._by_model.pop(unit, None)
+                self._failed.pop(unit, None)
                 self.happened.pop(unit, None)
                 if effect == "once":
                     self._once.add(unit)
@@ -54,10 +62,12 @@ class OnceSteps:
                         self.begun.add(unit)
                     else:
                         self.unsure[unit] = INTERRUPTED
-            case FellBack(step=unit, kind=kind):
+            case FellBack(step=unit, kind=kind, error=error):
                 self._kinds[unit] = kind
+                self._judge_last_call(unit, error)
             case ToolStarted(effect="once", call_id=call_id, step=unit):
                 self._once.add(unit)
+                self._failed.pop(unit, None)
                 self.begun.discard(unit)
                 self._calls[call_id] = unit
                 self.unsure[unit] = INTERRUPTED
@@ -82,20 +92,22 @@ class OnceSteps:
     def _called(self, unit: str, end: ToolFinished) -> None:
         if end.error == CANCELLED:
             return
-        if unit in self._by_model:  # its step goes on: done again, it might call again what has happened
-            if end.error is not None:
-                self._by_model[unit].pop(end.call_id, None)
-                if not self._by_model[unit]:
-                    self._settle(unit)
-            return
-        self._settle(unit)
-        if end.error is None:
-            self.happened[unit] = Outcome("succeeded", end.result)
-            if end.redacted:
-                self.unsure[unit] = WITHHELD
+        if unit not in self._by_model:
+            self._settle(unit)
+            if end.error is None:
+                self.happened[unit] = Outcome("succeeded", end.result)
+                if end.redacted:
+                    self.unsure[unit] = WITHHELD
+        elif end.error is not None:  # of what had happened its step may call again, where it is done again
+            self._by_model[unit].pop(end.call_id, None)
+            if not self._by_model[unit]:
+                self._settle(unit)
+        if end.error is not None:
+            self._failed[unit] = end
 
     def _finished(self, unit: str, end: StepFinished) -> None:
         in_the_air = end.error is None or end.error.get("kind") in IN_THE_AIR
+        self._judge_last_call(unit, end.error or {})
         if end.outcome != "succeeded" and self._by_model.get(unit):
             what = "failed" if end.outcome == "failed" else "was interrupted"
             self.unsure[unit] = self._called_before(what, unit)
@@ -105,12 +117,19 @@ class OnceSteps:
             self.unsure[unit] = WITHHELD
             self.happened[unit] = Outcome("succeeded", end.output, end.fields)
 
+    def _judge_last_call(self, unit: str, error: Mapping[str, Json]) -> None:
+        """A call that gave up waiting, and so ended its step, may have happened all the same."""
+        last = self._failed.get(unit)
+        if last is not None and error.get("kind") in IN_THE_AIR and error.get("message") == last.error:
+            self.unsure[unit] = NOT_ANSWERED.format(tool=last.tool)
+
     def _called_before(self, what: str, unit: str) -> str:
         tools = ", ".join(dict.fromkeys(self._by_model[unit].values()))
         return f"{what}, and its model had called {tools}, which is to be done once: it may call that again"
 
     def _settle(self, unit: str) -> None:
         self._by_model.pop(unit, None)
+        self._failed.pop(unit, None)
         self.begun.discard(unit)
         self.happened.pop(unit, None)
         self.unsure.pop(unit, None)

@@ -114,6 +114,8 @@ def _bound(started: RunStarted, folder: Path, offline: bool) -> BoundFlow:
         given.cwd,
         offline=offline,
         changes=changes_then(started),
+        untrusted=bool(started.given.get("untrusted")),
+        chosen=given.servers,
     )
     run = {"id": started.run_id, "dir": str(folder), "started_at": started.started_at}
     return bind_flow(plan, given, run)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from gptoss_flow.app.replay import Apart, Replayed
-from gptoss_flow.errors import StepError
+from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text
 from gptoss_flow.plan.plan import Plan
@@ -91,7 +91,11 @@ class ReplayedTool:
             raise StepError("tool", called.end.error or "")  # its model was told, and went on
         if called.error is None:
             raise self._replayed.apart.at(step, f"the record has no end of this call of {self.name}")
-        raise failure_of(called)
+        failure = failure_of(called)
+        failure.exit_code = (
+            ExitCode.UNAVAILABLE
+        )  # whatever it was: what ended a model's turn is none of its to mend
+        raise failure
 
 
 def decided_then(tape: Tape, apart: Apart) -> Ask:

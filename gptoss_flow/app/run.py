@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from gptoss_flow import __version__
 from gptoss_flow.app.bench import make_bench
@@ -26,7 +27,7 @@ from gptoss_flow.app.tools import FlowTools
 from gptoss_flow.errors import ExitCode, RecordError
 from gptoss_flow.events import Json, RunResumed, RunStarted, RunStatus, Warned
 from gptoss_flow.plan.plan import Plan
-from gptoss_flow.ports import Ask, Clock, Emit, Grants, Models, Sink, ToolContext, nobody
+from gptoss_flow.ports import Ask, Asking, Clock, Emit, Grants, Models, Sink, ToolContext, nobody
 from gptoss_flow.record.folder import RunFolder, kept_log_path, new_run_id
 from gptoss_flow.record.journal_file import SYNC_AFTER_S, JournalFile
 from gptoss_flow.record.kept_log import KeptLog
@@ -243,7 +244,7 @@ async def run_flow(
             known=known(run["id"], redactor, journal.emit) if known else NOTHING_KNOWN,
             select=select,
             environ=os.environ,
-            ask=ask,
+            ask=_without_secrets_shown(ask, redactor),
             spent=Spent.of(resume.state) if resume else None,
             bench=None
             if isinstance(models, ScriptedModels)
@@ -339,6 +340,15 @@ def _without_secrets(result: RunResult, redactor: Redactor) -> RunResult:
     if result.bug is not None:
         result.bug.args = tuple(redactor.named(str(said)) for said in result.bug.args)
     return replace(result, outputs=redactor.named_value(result.outputs), error=redactor.named(result.error))
+
+
+def _without_secrets_shown(ask: Ask, redactor: Redactor) -> Ask:
+    """A person decides on a call without seeing its secrets: what is on a screen is seen by others too."""
+
+    async def asked(asking: Asking) -> Literal["approved", "declined", "unasked"]:
+        return await ask(replace(asking, arguments=redactor.named_value(dict(asking.arguments))))
+
+    return asked
 
 
 def _changes(said: Mapping[str, Json] | None) -> list[str]:

@@ -77,6 +77,11 @@ class _Performance:
         for called in self.called:
             if called.error is None and (called.end is None or called.end.error == CANCELLED):
                 called.error, called.retried = error, retried
+        for act in reversed(self.acts):  # of the last turn: the call that ended it need not be its last
+            if isinstance(act, Asked):
+                break
+            if act.error is None and act.end is not None and act.end.error == error.get("message"):
+                act.error, act.retried = error, retried
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from gptoss_flow.fields import Strict, Text
 from gptoss_flow.permissions import Permissions, meant
 from gptoss_flow.ports import Asking, SandboxName
 from gptoss_flow.steps.base import Result, StepContext, StepKeys
-from gptoss_flow.steps.calls import perform, permit
+from gptoss_flow.steps.calls import perform, permit, refuse
 
 EnvKey = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -53,6 +53,7 @@ class ToolStep(ToolKeys, StepKeys):
         asking = Asking(step=context.step_id, call_id=call_id, tool=tool.name, arguments=arguments)
         permission, why = await permit(context, verdict, asking)
         if why:
+            refuse(context, call_id, tool.name, arguments, permission=permission, why=why)
             raise StepError("tool", f"{self.tool} was not called: {why}", retryable=False)
         done = await perform(
             context,

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from gptoss_flow.errors import StepError
+from gptoss_flow.cli import run_checked
+from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.events import Event, GenerationFinished, Json, ToolFinished, ToolStarted
-from gptoss_flow.ports import ToolContext
+from gptoss_flow.ports import Asking, ToolContext
 from gptoss_flow.tools import TOOLS
 from tests.cli.taken_up import Runs, ended, outputs
 from tests.faults.effect import APPEND, FILE
@@ -486,3 +487,84 @@ def test_infer_gives_an_answer_by_a_schema(loop: Runs) -> None:
     loop.write("replies.yaml", "default: three\n")
     done = loop.do("infer", *model, "--schema", "number.json", "How many?")
     assert (done.code, "the answer is not JSON at line 1, column 1" in done.err) == (1, True)
+
+
+# --- calls that end a step, decisions, and trust -----------------------------------------------------------------
+
+
+async def unanswered(arguments: Mapping[str, Json], context: ToolContext) -> Json:
+    await APPEND.call({"line": "sent"}, context)
+    raise StepError("timeout", "it has not answered within 1 s")
+
+
+@pytest.mark.parametrize("step", ["tool: send", "prompt: {user: Go., tools: [send]}"])
+def test_a_call_that_was_not_answered_in_time_may_have_happened(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setitem(TOOLS, "send", MadeTool("send", unanswered, "once"))
+    runs.write("flow.yaml", f"version: 1\nsteps: {{a: {{{step}}}}}\n")
+    runs.write("replies.yaml", "replies: [{turn: 1, tool_calls: [{tool: send}]}, {text: Sent.}]\n")
+    assert runs.run().code == 1
+    done = runs.do("resume", "-q")
+    assert (done.code, effects(runs)) == (2, 1)
+    assert "say --redo a or --assume-done a" in done.err
+    assert runs.do("replay").code == 0
+
+
+@pytest.mark.parametrize(("kind", "code"), [("timeout", ExitCode.FAILED), ("tool", ExitCode.UNAVAILABLE)])
+def test_what_ended_a_turn_ends_it_again_though_another_call_came_after(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, kind: Any, code: ExitCode
+) -> None:
+    second = asyncio.Event()
+
+    async def fails(arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        if arguments["n"] == 1:
+            await second.wait()
+            raise StepError(kind, "no answer", retryable=False, exit_code=code)
+        second.set()
+        return "fine"
+
+    monkeypatch.setitem(TOOLS, "look", MadeTool("look", fails))
+    runs.write("flow.yaml", "version: 1\nsteps: {a: {prompt: {user: Go., tools: [look]}}}\n")
+    calls = [{"tool": "look", "arguments": {"n": n}} for n in (1, 2)]
+    runs.write("replies.yaml", json.dumps({"replies": [{"turn": 1, "tool_calls": calls}, {"text": "Seen."}]}))
+    assert runs.run().code == code
+    again = runs.do("replay")
+    assert (again.code, again.err) == (0, "")
+
+
+def test_a_call_of_a_step_that_nobody_decided_is_on_record_and_is_decided_so_again(loop: Runs) -> None:
+    loop.write("flow.yaml", "version: 1\nsteps: {a: {tool: list_files, permissions: {ask: [list_files]}}}\n")
+    assert loop.run().code == 1
+    assert [(event.call_id, event.permission) for event in made(loop)] == [("a.1", "unasked")]
+    again = loop.do("replay")
+    assert (again.code, again.err) == (0, "")
+
+
+def test_the_replay_of_a_flow_that_was_not_trusted_trusts_it_no_more(runs: Runs) -> None:
+    runs.write("flow.yaml", "version: 1\nsteps: {a: {prompt: {user: Go.}}}\n")
+    assert runs.run("--untrusted-flow").code == 0
+    runs.write("evil.py", "open('planted', 'w').close()\ndef f(x: str) -> str:\n    return x\n")
+    runs.write("flow.yaml", "version: 1\nsteps: {a: {tool: ./evil.py:f, with: {x: y}}}\n")
+    done = runs.do("replay")
+    assert done.code == 2
+    assert "untrusted flow" in done.err
+    assert not (runs.folder / "planted").exists()
+
+
+def test_a_person_who_is_asked_sees_no_secret(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Asking] = []
+
+    async def decide(asking: Asking) -> str:
+        seen.append(asking)
+        return "approved"
+
+    monkeypatch.setenv("TOKEN", SECRET)
+    monkeypatch.setattr(run_checked, "terminal_ask", lambda *given: decide)
+    say = MadeTool("say")
+    monkeypatch.setitem(TOOLS, "say", say)
+    step = '{tool: say, with: {text: "key ${{ secrets.TOKEN }}"}, permissions: {ask: [say]}}'
+    runs.write("flow.yaml", f"version: 1\nsecrets: [TOKEN]\nsteps: {{a: {step}}}\n")
+    assert runs.run().code == 0
+    assert say.called == [{"text": f"key {SECRET}"}]
+    assert [asking.arguments for asking in seen] == [{"text": "key [redacted:TOKEN]"}]
