@@ -42,7 +42,7 @@ async def large(request: Request) -> Response:
 @server.custom_route("/packed", methods=["POST"])
 async def packed(request: Request) -> Response:
     return Response(
-        gzip.compress(b" " * 1000), media_type="application/json", headers={"Content-Encoding": "gzip"}
+        gzip.compress(b" " * 1000, mtime=0), media_type="application/json", headers={"Content-Encoding": "gzip"}
     )
 
 
