@@ -41,11 +41,11 @@ def judge_levels(case: Case, levels: Sequence[Level]) -> list[Verdict]:
 
 
 def _level_verdict(case: Case, level: Level) -> Verdict:
-    value = value_of(case, level.figure)
-    ok = value is not None and level.is_met_by(value)
+    value, error = value_of(case, level.figure), case.get("error")
+    ok = value is not None and level.is_met_by(value) and not error
     asked = f"{level.comparison} {shown(level.figure, level.value)}"
-    if value is None and case.get("error"):
-        said = f"{case['label']}: {level.figure} is not known: {case['error']}"
+    if error:
+        said = f"{case['label']}: {level.figure} is not known: {error}"
     else:
         said = f"{case['label']}: {level.figure} is {shown(level.figure, value)}, {'as' if ok else 'not'} {asked}"
     return {

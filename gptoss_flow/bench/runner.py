@@ -74,6 +74,8 @@ class BenchRunner:
                         step=asked.step, attempt=asked.attempt, number=one.number, trial=trials[one.number]
                     )
                 )
+                if (error := trials[one.number].get("error")) and not one.cell:
+                    raise StepError("server", f"{one.label}: {error}", retryable=False)
                 if said := (trials[one.number].get("lag") or {}).get("said"):
                     emit(Warned(step=asked.step, message=f"{one.label}: {said}"))
         cases = [

@@ -16,6 +16,7 @@ from gptoss_flow.bench.samples import Sample, sample
 from gptoss_flow.bench.target import FinalFinder, Target
 from gptoss_flow.events import Json
 from gptoss_flow.llama.timed import NotAnswered, Received, arrivals_in, read
+from gptoss_flow.server.readiness import NEWS_S
 from gptoss_flow.trials import Load
 
 MOST_KINDS = 10
@@ -102,19 +103,20 @@ async def run_trial(
             try:
                 await asyncio.wait({work, target.died}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                died = target.died.done() and not work.done()
                 work.cancel()
                 await asyncio.wait({work})
     finally:
         gc.enable()
     if not work.cancelled() and (error := work.exception()) is not None:
         raise error
+    if answers.errors:  # a server's connections end before the news of its death comes
+        await asyncio.wait({target.died}, timeout=NEWS_S)
     for shot in driver.driven.shots:
         if shot.ended:
             answers.read(shot.number)
     trial = _result(driver.driven, answers, is_open=load.rate is not None)
     add_start(trial, target.start)
-    if died:
+    if target.died.done() and not target.died.cancelled():
         trial["error"] = f"the server died: {target.died.result()}"
     return trial
 

@@ -258,6 +258,33 @@ def test_prompts_are_taken_from_a_run_on_record(stand: Stand) -> None:
     assert "run latest has no prompt of step no" in missing.err
 
 
+def test_a_cell_that_cannot_start_is_a_result_and_the_others_go_on(stand: Stand) -> None:
+    stand.profile("small", replies=[REPLY])
+    stand.write(
+        "flow.yaml",
+        "version: 1\nservers: {main: small}\nsteps:\n  s:\n    bench:\n      mode: raw\n      prompts: [Hello]\n"
+        "      requests: 2\n      params: {max_tokens: 4}\n"
+        "      matrix: {model: [{path: /nowhere.gguf}, {path: SMALL}]}\n".replace(
+            "SMALL", str(stand.folder / "small.gguf")
+        ),
+    )
+    done = stand.run("bench", "flow.yaml", "-q", "-f", "json")
+    assert done.code == 0, done.err
+    lost, found = done.json[0]["trials"]
+    assert (lost["n"], found["n"]) == (0, 2)
+    assert "nowhere.gguf" in lost["error"]
+
+
+def test_a_server_that_dies_under_the_load_fails_the_bench(stand: Stand) -> None:
+    stand.profile("small", replies=[{**REPLY, "token_delay_s": 0.05}], die_after=6)
+    stand.write("flow.yaml", FLOW.replace("{SLO}", "{}").replace("requests: 6", "requests: 20"))
+    done = stand.run("bench", "flow.yaml")
+    assert done.code == 1, done.err
+    assert "step fast: failed" in done.err
+    assert "the server ended" in done.err
+    assert "bench fast: failed" in done.out  # with what was measured before
+
+
 # --- the quick sample ---------------------------------------------------------------------------------------
 
 
