@@ -421,6 +421,8 @@ class Grants:
     hosts: tuple[str, ...] = ()
     """Hosts that `http` may ask: `example.org`, `*.example.org`; private ones as a literal address with its
     port, `127.0.0.1:8080`. Where there are some, `browser` opens no others."""
+    within: tuple[tuple[str, ...], ...] = ()
+    """Of each flow around this one that grants hosts: what it grants. Nothing beyond any of these is opened."""
     network: bool = False
     """Whether tool code in the sandbox may use the network."""
     sandbox: SandboxName = "auto"

@@ -15,8 +15,10 @@ class MaskedTool:
 
     def __init__(self, tool: Tool, redactor: Redactor) -> None:
         self._tool, self._redactor = tool, redactor
-        self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
-        self.effect, self.code = tool.effect, tool.code
+        self.name, self.effect, self.code = tool.name, tool.effect, tool.code
+        # A tool server may say in its tools' descriptions what it was told in its headers.
+        self.description = redactor.named(tool.description)
+        self.parameters: Mapping[str, Json] = redactor.named_value(dict(tool.parameters))
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
         try:

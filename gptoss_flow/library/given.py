@@ -8,9 +8,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from gptoss_flow.errors import Invalid
-from gptoss_flow.permissions import granted
+from gptoss_flow.permissions import Permissions, flat, granted, names
 from gptoss_flow.ports import Message, Tool
+from gptoss_flow.sites.rules import parse_rule
+from gptoss_flow.sites.site import BadSite
 from gptoss_flow.tools import TOOLS
 from gptoss_flow.tools.function import NotAToolError, function_tool
 from gptoss_flow.tools.sandboxed_function import Origin
@@ -47,6 +51,33 @@ def tools_of(given: Sequence[ToolLike]) -> dict[str, Tool]:
             if name in found:
                 raise Invalid(f'two tools are called "{name}"')
             found[name] = tool
+    return found
+
+
+def permissions_of(given: Mapping[str, Any], tools: Mapping[str, Tool]) -> Permissions:
+    """The rules, each about one of these tools or a built-in one: one that is misspelled would forbid nothing.
+
+    Raises `Invalid`.
+    """
+    try:
+        found = Permissions.model_validate(given)
+        for host in found.hosts:
+            parse_rule(host)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"][:2]))
+        raise Invalid(f"permissions: {where}: {first['msg']}") from None
+    except BadSite as wrong:
+        raise Invalid(f'permissions: "{host}" is no host to grant: {wrong}') from None
+    known = {**TOOLS, **tools}
+    for glob, patterns in flat([*found.allow, *found.ask, *found.deny]):
+        meant = [tool for name, tool in known.items() if names(glob, name)]
+        if not meant:
+            raise Invalid(f'permissions: "{glob}" is not a tool; {suggest(glob, known)}')
+        arguments = dict.fromkeys(name for tool in meant for name in tool.parameters.get("properties", {}))
+        for name in patterns:
+            if name not in arguments:
+                raise Invalid(f'permissions: "{glob}" has no argument "{name}"; {suggest(name, arguments)}')
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from gptoss_flow.app.bind import SCRIPTED
 from gptoss_flow.events import Event, Json
-from gptoss_flow.library.given import ToolLike, tools_of
+from gptoss_flow.library.given import ToolLike, permissions_of, tools_of
 from gptoss_flow.library.servers import ServerManager
 from gptoss_flow.permissions import Permissions, Verdict, judge
 from gptoss_flow.ports import (
@@ -79,7 +79,7 @@ class Session:
         offline: bool = False,
         allow_unsandboxed: bool = False,
     ) -> None:
-        """Raises `Invalid` for what is given as a tool and is none."""
+        """Raises `Invalid` for what is given as a tool and is none, and for rules of `permissions` about none."""
         self._server = server
         self._tools = tools_of(tools)
         self._system, self._reasoning, self._mode = system, reasoning, mode
@@ -87,7 +87,7 @@ class Session:
         self._bounds = Bounds(max_turns, max_tool_calls)
         self._context = _Context(
             workspace=Path.cwd() if workspace is None else Path(workspace).absolute(),
-            permissions=Permissions.model_validate(permissions or {}),
+            permissions=permissions_of(permissions or {}, self._tools),
             unsandboxed=allow_unsandboxed,
             on_event=on_event or (lambda event: None),
             ask=ask,

@@ -154,11 +154,12 @@ class Context:
     def tool_context(
         self, call_id: str, *, by_model: bool = False, env: Mapping[str, str] | None = None
     ) -> ToolContext:
-        base, (_, of_both) = self._world.tool_context, self._permissions()
+        base, outer, (_, of_both) = self._world.tool_context, self._world.outer, self._permissions()
         grants = replace(
             base.grants,
             hosts=tuple(of_both.hosts),
-            network=bool(of_both.network),
+            within=tuple(tuple(each.hosts) for each in outer if each.hosts),
+            network=bool(of_both.network) and all(each.network is not False for each in outer),
             sandbox=self._node.step.sandbox_name() or "auto",
             sandboxed=self._node.step.sandbox_name() is not None,
         )

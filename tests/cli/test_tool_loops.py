@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from gptoss_flow.app.masked_tools import masking
 from gptoss_flow.cli import run_checked
 from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.events import Event, GenerationFinished, Json, ToolFinished, ToolStarted
 from gptoss_flow.ports import Asking, ToolContext
+from gptoss_flow.record.redact import Redactor
 from gptoss_flow.tools import TOOLS
 from tests.cli.taken_up import Runs, ended, outputs
 from tests.faults.effect import APPEND, FILE
@@ -363,6 +365,16 @@ def test_a_model_never_sees_a_secret_and_no_record_has_one(runs: Runs, monkeypat
     assert [event.text for event in runs.events() if isinstance(event, GenerationFinished)][-1] == "ok"
     for form in ("html", "text", "md", "json"):
         assert SECRET not in runs.do("report", "latest", "-f", form, "-o", "-").out
+
+
+def test_what_a_tool_says_of_itself_holds_no_secret_either() -> None:
+    about = {"type": "object", "properties": {"a": {"description": f"As {SECRET}."}}}
+    tool = MadeTool("echo", description=f"Called with {SECRET}.", parameters=about)
+    mask = masking(Redactor({"TOKEN": SECRET}))
+    assert mask is not None
+    masked = mask(tool)
+    assert masked.description == "Called with [redacted:TOKEN]."
+    assert masked.parameters["properties"] == {"a": {"description": "As [redacted:TOKEN]."}}
 
 
 # --- what tools and models say is shown, never obeyed -----------------------------------------------------------

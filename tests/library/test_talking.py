@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,20 @@ def test_what_the_session_does_not_grant_is_not_called(folder: Path) -> None:
     first, second = asyncio.run(talk())
     assert str(first["error"]).startswith('there is no tool "read_file"') and first["permission"] == "refused"
     assert second["permission"] == "denied" and "result" not in second
+
+
+@pytest.mark.parametrize(
+    ("permissions", "said"),
+    [
+        ({"deny": ["raed_file"]}, '"raed_file" is not a tool; did you mean "read_file"?'),
+        ({"deny": [{"read_file": {"pth": "x"}}]}, '"read_file" has no argument "pth"; did you mean "path"?'),
+        ({"denny": ["read_file"]}, "permissions: denny: "),
+        ({"hosts": ["http://x.org/"]}, '"http://x.org/" is no host to grant: '),
+    ],
+)
+def test_permissions_that_would_forbid_nothing_are_refused(permissions: dict[str, Any], said: str) -> None:
+    with pytest.raises(Invalid, match=re.escape(said)):
+        Session("scripted:replies.yaml", tools=[add, "read_file"], permissions=permissions)
 
 
 def test_a_bound_of_a_session_is_named(folder: Path) -> None:

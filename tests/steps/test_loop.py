@@ -345,6 +345,24 @@ def test_a_flow_that_runs_another_binds_its_model_too() -> None:
     assert permissions(found) == ["denied"]
 
 
+@pytest.mark.parametrize(
+    ("around", "own", "grants"),
+    [
+        ("hosts: [a.org], network: false", "hosts: [b.org], network: true", (("b.org",), (("a.org",),), False)),
+        ("ask: [x*]", "hosts: [b.org], network: true", (("b.org",), (), True)),
+        ("hosts: [a.org]", "", ((), (("a.org",),), False)),
+    ],
+)
+def test_what_a_flow_grants_no_flow_that_it_runs_goes_beyond(around: str, own: str, grants: Any) -> None:
+    outer = f"version: 1\npermissions: {{{around}}}\nsteps: {{o: {{flow: inner.yaml}}}}\n"
+    say = MadeTool("say")
+    made = {"say": say, "xy": MadeTool("xy")}
+    inner = flow(f"tools: [say], permissions: {{{own}}}")
+    Run(outer, calling([call()]), tools=made, files={"inner.yaml": inner}).go()
+    (given,) = (context.grants for context in say.contexts)
+    assert (given.hosts, given.within, given.network) == grants
+
+
 def test_a_tool_steps_own_rules_bind_it_and_its_flows_do_not() -> None:
     text = (
         "version: 1\npermissions: {deny: [say]}\nsteps:\n  a: {tool: say, with: {text: x}}\n"

@@ -39,7 +39,7 @@ async def ask(
         body=(data or "").encode(errors="replace"),
     )
     limits = replace(LIMITS, total_s=timeout_s, read_s=timeout_s)
-    reach = Reach.granted(context.grants.hosts, rest=False)
+    reach = Reach.granted(context.grants, rest=False)
     network = context.kept.get("network", Network)
     answer = await fetch(request, reach, network, _has_no_body if method == "HEAD" else judge_type, limits)
     told = {name: answer.head.headers[name] for name in _TOLD if name in answer.head.headers}

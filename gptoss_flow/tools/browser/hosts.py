@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gptoss_flow.escape import one_line
+from gptoss_flow.ports import Grants
 from gptoss_flow.sites.addresses import why_not_public
 from gptoss_flow.sites.rules import KEY, NO_NAMES, USUAL_PORTS, Rule, parse_rule, rule_for
 from gptoss_flow.sites.site import BadSite, Site
@@ -24,11 +25,14 @@ class Reach:
     rules: tuple[Rule, ...] = ()
     rest: bool = False
     own: Site | None = None
+    within: tuple[tuple[Rule, ...], ...] = ()
+    """What each flow around this one grants."""
 
     @classmethod
-    def granted(cls, hosts: Sequence[str], *, rest: bool) -> Reach:
+    def granted(cls, grants: Grants, *, rest: bool) -> Reach:
         """By a flow's `hosts`. `rest`: whether any public site may be opened where there are none."""
-        return cls(tuple(map(_rule, hosts)), rest and not hosts)
+        within = tuple(_rules(hosts) for hosts in grants.within)
+        return cls(_rules(grants.hosts), rest and not grants.hosts, within=within)
 
     def admit(self, url: Url) -> Where:
         """Where the site may lie. Raises `StepError` if it may not be opened, before any name is looked up."""
@@ -39,6 +43,12 @@ class Reach:
         if rule is None and not self.rest:
             listed = ", ".join(map(str, self.rules)) or "no hosts"
             raise refused(url, f"the flow grants {listed}; add {rule_for(site)} to {KEY}")
+        for around in self.within:
+            if not any(each.matches(site) for each in around):
+                listed = ", ".join(map(str, around))
+                raise refused(
+                    url, f"a flow around this one grants {listed} alone; add {rule_for(site)} to its {KEY}"
+                )
         if rule is None and site.port not in USUAL_PORTS:
             raise refused(url, f"port {site.port} is neither 80 nor 443; the flow may grant {site} in {KEY}")
         if site.address is not None and (why := why_not_public(site.address)):
@@ -48,6 +58,10 @@ class Reach:
         if site.is_local_name:
             raise refused(url, NO_NAMES)
         return "public"
+
+
+def _rules(hosts: Sequence[str]) -> tuple[Rule, ...]:
+    return tuple(map(_rule, hosts))
 
 
 def _rule(text: str) -> Rule:

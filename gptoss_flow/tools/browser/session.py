@@ -84,7 +84,7 @@ class Session:
         return known or await self._fetched(url, source, context), 0
 
     async def _fetched(self, text: str, source: bool, context: ToolContext) -> Page:
-        reach = Reach.granted(context.grants.hosts, rest=True)
+        reach = Reach.granted(context.grants, rest=True)
         answer = await fetch(Request(url=parse_url(text)), reach, self.network, judge)
         return await in_thread(lambda: page_of(answer, source=source), "page")
 

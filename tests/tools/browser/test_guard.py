@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gptoss_flow.errors import StepError
@@ -112,6 +114,19 @@ async def test_where_hosts_are_granted_nothing_else_is_opened_or_looked_up() -> 
                 here, url, ("docs.example", "*.sub.example")
             )
         assert set(here.looked_up) == {"docs.example", "a.sub.example"}
+
+
+@pytest.mark.parametrize(("tool", "argument"), [("browser.open", "id"), ("http", "url")])
+async def test_a_flow_inside_another_opens_nothing_beyond_what_that_one_grants(tool: str, argument: str) -> None:
+    async with web({"/": said("x")}) as here:
+        plain = here.context(["*.example", "other.org"])
+        grants = replace(plain.grants, within=(("docs.example", "a.example"), ("*.example",)))
+        context = replace(plain, grants=grants)
+        await here.call(tool, context=context, **{argument: "http://docs.example/"})
+        for host, said_of in (("b.example", "docs.example, a.example"), ("other.org", "docs.example, a.example")):
+            with pytest.raises(StepError, match=f"a flow around this one grants {said_of} alone"):
+                await here.call(tool, context=context, **{argument: f"http://{host}/"})
+        assert set(here.looked_up) == {"docs.example"}
 
 
 async def test_other_ports_are_opened_where_the_flow_grants_them() -> None:
