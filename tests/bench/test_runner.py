@@ -78,6 +78,20 @@ def test_too_many_trials_are_refused() -> None:
         measure(small(matrix={"batch": list(range(1, 1002))}))
 
 
+def test_more_run_at_once_than_the_server_has_slots() -> None:
+    """A bench measures the queue: it is exempt from the rule that holds for prompts."""
+
+    async def run() -> tuple[int, float]:
+        async with FakeServer(Script(replies=QUICK.replies, slots=1)) as server:
+            bench = Bench(server.url)
+            result = await bench.measure(small(loads=(Load(concurrency=4),)))
+            return server.max_in_flight, result.trials[0]["metrics"]["ttft"]["p50"]
+
+    at_once, ttft_s = asyncio.run(run())
+    assert at_once == 4
+    assert ttft_s > 3 * 0.012  # behind three others, of 12 tokens in 12 ms each
+
+
 # --- what is on record already -----------------------------------------------------------------------------------
 
 
