@@ -389,11 +389,13 @@ def no_umask() -> Iterator[None]:
 def test_the_record_is_private_whatever_the_umask(project: Project) -> None:
     assert scripted(project, ASK).code == 0
     state = project.folder / ".gptoss-flow"
-    assert {path.name for path in project.runs[-1].iterdir()} == {"events.jsonl", "run.rlog", "flow.yaml", "lock"}
+    assert {path.name for path in project.runs[-1].iterdir()} == {
+        "events.jsonl", "run.rlog", "flow.yaml", "lock", "artifacts",
+    }  # fmt: skip
     assert (state / ".gitignore").read_text() == "*\n"
     assert (project.runs[-1] / "flow.yaml").read_text() == ASK
     modes = {path.name: path.stat().st_mode & 0o777 for path in (state, *state.rglob("*"))}
-    folders = {".gptoss-flow", "runs", project.runs[-1].name}
+    folders = {".gptoss-flow", "runs", project.runs[-1].name, "artifacts"}
     assert modes == {name: 0o700 if name in folders else 0o600 for name in modes}
 
 
