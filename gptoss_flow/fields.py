@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Annotated, Any, Self, TypeAlias, TypeVar
 
@@ -81,6 +82,28 @@ def is_rendered(info: ValidationInfo) -> bool:
 def json_text(value: Any) -> str:
     """A value as it stands inside text: strings as they are, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def parse_json(text: str) -> Any:
+    """The value that a text says, if every reader of JSON can read it: no NaN, no infinity in any spelling, no half
+    of a surrogate pair. Raises `ValueError`, also for what is nested too deep."""
+    try:
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no character") from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return value
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no JSON value")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _no_number(digits[:20])
 
 
 def _to_text(value: Any, info: ValidationInfo) -> Any:

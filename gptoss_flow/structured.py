@@ -12,6 +12,7 @@ from gptoss_flow.arguments import CANNOT_FOLLOW, dotted, said_of, schema_errors
 from gptoss_flow.errors import StepError
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
+from gptoss_flow.fields import parse_json
 
 MOST_SAID = 5
 """Faults of an answer that its error tells."""
@@ -32,8 +33,8 @@ def schema_fault(schema: Json) -> str:
 def parse_answer(text: str, schema: Mapping[str, Json]) -> Json:
     """The value that an answer says. Raises `StepError("schema", …)` with the place of what is wrong."""
     try:
-        value = json.loads(text, parse_constant=_not_json)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         at = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise StepError("schema", f"the answer is not JSON{at}: {one_line(said)}") from None
@@ -49,7 +50,3 @@ def parse_answer(text: str, schema: Mapping[str, Json]) -> Json:
         more = f" and {len(faults) - MOST_SAID} more" if len(faults) > MOST_SAID else ""
         raise StepError("schema", f"the answer does not follow the schema: {'; '.join(faults[:MOST_SAID])}{more}")
     return value
-
-
-def _not_json(word: str) -> Json:
-    raise ValueError(f"{word} is no JSON value")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from gptoss_flow.errors import StepError
+from gptoss_flow.errors import ErrorKind, StepError
 from gptoss_flow.events import Json, Warned
 from gptoss_flow.fields import RENDERED
 from gptoss_flow.ports import Generation, Message, Model, PromptRequest, RenderedPrompt, SandboxName, Tool
@@ -52,7 +52,9 @@ class PromptStep(StepKeys):
         ended = await Loop(context, model, tools, bounds).converse(prompt)
         answer = ended.answer
         if answer.finish_reason == "length":
-            _cut(context, ended.prompt, answer, is_error=schema is not None)
+            # With tools, one that says nothing was cut before it could call any: the end of a bound is no answer.
+            kind: ErrorKind | None = "model" if tools and not answer.text else None
+            _cut(context, ended.prompt, answer, kind if schema is None else "schema")
         return Result(
             answer.text if schema is None else parse_answer(answer.text, schema),
             {
@@ -111,10 +113,10 @@ def _with_feedback(asked: tuple[Message, ...], feedback: Feedback, *, raw: bool)
     return (*asked, *answer, Message("user", said))
 
 
-def _cut(context: StepContext, prompt: RenderedPrompt, answer: Generation, *, is_error: bool) -> None:
-    """Tell of an answer that was cut; one that is to follow a schema is none. Raises `StepError`."""
+def _cut(context: StepContext, prompt: RenderedPrompt, answer: Generation, kind: ErrorKind | None) -> None:
+    """Tell of an answer that was cut, or of the error that it is. Raises `StepError`."""
     limit, took = prompt.params.get("max_tokens"), answer.usage.get("completion_tokens", len(answer.tokens))
     said = f"the answer was cut at {took} tokens (max_tokens: {limit})"
-    if is_error:
-        raise StepError("schema", said)
+    if kind is not None:
+        raise StepError(kind, said)
     context.emit(Warned(step=context.step_id, message=said))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gptoss_flow.arguments import check_arguments
 from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
-from gptoss_flow.fields import json_text
+from gptoss_flow.fields import json_text, parse_json
 from gptoss_flow.ports import Generation, Tool, ToolCall
 from gptoss_flow.words import suggest
 
@@ -115,11 +115,10 @@ def read_call(call: ToolCall, granted: Mapping[str, Tool]) -> Read:
 def _object(text: str) -> dict[str, Json] | None:
     """The arguments, where they are an object in JSON that text can say."""
     try:
-        value = json.loads(text, parse_constant=_not_json) if text.strip() else {}
-        is_sayable = _is_text(json.dumps(value, ensure_ascii=False))
-    except (ValueError, RecursionError):
+        value = parse_json(text) if text.strip() else {}
+    except ValueError:
         return None
-    return value if isinstance(value, dict) and is_sayable else None
+    return value if isinstance(value, dict) else None
 
 
 def _is_text(text: str) -> bool:
@@ -129,10 +128,6 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _not_json(word: str) -> Json:
-    raise ValueError(f"{word} is no JSON value")
 
 
 def batches(calls: Sequence[Read]) -> list[list[int]]:

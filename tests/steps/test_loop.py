@@ -464,6 +464,9 @@ def test_an_answer_by_a_schema_is_a_value() -> None:
         ('{"n": "3"}', 'the answer does not follow the schema: n must be a whole number, not "3"'),
         ('{"m": 1}', "the answer does not follow the schema: the answer "),
         ('{"n": NaN}', "the answer is not JSON: NaN is no JSON value"),
+        ('{"n": 1e999}', "the answer is not JSON: 1e999 is no JSON value"),
+        ('{"n": "\\ud800"}', "the answer is not JSON: half of a surrogate pair is no character"),
+        ('{"n": ' + "[" * 100_000, "the answer is not JSON: it is nested too deep"),
     ],
 )
 def test_an_answer_that_does_not_follow_its_schema_is_an_error_of_that_kind(answer: str, said: str) -> None:
@@ -479,6 +482,14 @@ def test_an_answer_that_is_cut_follows_no_schema() -> None:
         "schema",
         "the answer was cut at 1 tokens (max_tokens: 1)",
     )
+
+
+def test_an_answer_that_was_cut_before_it_called_or_said_anything_is_none() -> None:
+    cut = {"text": "", "reasoning": "I might call it.", "finish_reason": "length"}
+    error = run(flow(), {"replies": [cut]}).end("a").error
+    assert error and error["kind"] == "model"
+    assert str(error["message"]).startswith("the answer was cut at ")
+    assert run(flow(), {"replies": [{**cut, "text": "Half of"}]}).end("a").output == "Half of"
 
 
 def test_a_schema_lies_in_a_file_and_feedback_mends_an_answer() -> None:
