@@ -85,8 +85,8 @@ def json_text(value: Any) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """The value that a text says, if every reader of JSON can read it: no NaN, no infinity in any spelling, no half
-    of a surrogate pair. Raises `ValueError`, also for what is nested too deep."""
+    """The value that a text says, if every reader of JSON can read it: no NaN, no infinity in any spelling, no
+    half of a surrogate pair. Raises `ValueError`, also for what is nested too deep."""
     try:
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         json.dumps(value, ensure_ascii=False).encode()

@@ -16,6 +16,7 @@ from gptoss_flow.cli.options import json_option
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.escape import for_terminal
 from gptoss_flow.events import Json
+from gptoss_flow.fields import parse_json
 from gptoss_flow.ui.table import table
 from gptoss_flow.ui.tools import argument_rows, described
 
@@ -123,8 +124,8 @@ def _as_json(known: KnownTool) -> dict[str, Json]:
 
 def _object(text: str) -> dict[str, Json]:
     try:
-        read = json.loads(_read("--json", text))
-    except (ValueError, RecursionError) as error:
+        read = parse_json(_read("--json", text))
+    except ValueError as error:
         raise Invalid(
             Problem(None, f"--json: this is not JSON: {error}", 'write one like {"path": "."}')
         ) from None
@@ -154,8 +155,8 @@ def _value(schema: Mapping[str, Any], text: str) -> Json:
     if "string" in _types(schema):
         return text
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except ValueError:
         return text
 
 

@@ -78,5 +78,5 @@ class BuiltIn(Generic[A]):
         except ValidationError as failure:
             first = failure.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            said = first["msg"].removeprefix("Value error, ")
+            said = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
             raise refusal(f'tool "{self.name}": {where + " " if where else ""}{said}') from None
