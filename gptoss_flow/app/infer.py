@@ -97,7 +97,7 @@ def flow_of(question: Question, cwd: Path) -> dict[str, Json]:
         if question.reasoning is not None:
             prompt["reasoning"] = question.reasoning
         if question.tools:
-            prompt["tools"] = list(question.tools)
+            prompt["tools"] = [_tool(name, cwd) for name in question.tools]
         if question.max_turns is not None:
             prompt["max_turns"] = question.max_turns
     if question.schema is not None:
@@ -117,6 +117,12 @@ def flow_of(question: Question, cwd: Path) -> dict[str, Json]:
 def _inputs(question: Question) -> dict[str, Json]:
     system = {} if question.is_raw or question.system is None else {"system": question.system}
     return {"prompt": question.prompt, **system}
+
+
+def _tool(name: str, cwd: Path) -> str:
+    """A file of the user's own lies where he is, and not where our flow does."""
+    file, colon, function = name.rpartition(":")
+    return f"{cwd / Path(file).expanduser()}:{function}" if colon and file.endswith(".py") else name
 
 
 def _server(question: Question, cwd: Path) -> Json:

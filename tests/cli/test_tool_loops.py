@@ -490,6 +490,15 @@ def test_infer_says_what_is_wrong_with_its_tools(loop: Runs, args: list[str], sa
     assert "infer.yaml" not in done.err
 
 
+def test_infer_lets_a_model_call_a_function_of_a_file_beside_the_user(runs: Runs) -> None:
+    runs.write("mine.py", 'def twice(text: str) -> str:\n    """Say it twice."""\n    return text * 2\n')
+    calls = "[{tool: twice, arguments: {text: ab}}]"
+    runs.write("replies.yaml", f"replies:\n  - {{turn: 1, tool_calls: {calls}}}\n  - {{text: Done.}}\n")
+    done = runs.do("infer", "--model", "scripted:replies.yaml", "--tools", "./mine.py:twice", "--json", "Go.")
+    assert done.code == 0, done.err
+    assert [call["result"] for call in json.loads(done.out)["tool_calls"]] == ["abab"]
+
+
 def test_infer_gives_an_answer_by_a_schema(loop: Runs) -> None:
     loop.write("number.json", '{"type": "object", "required": ["n"]}')
     loop.write("replies.yaml", "default: '{\"n\": 3}'\n")
