@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,6 +43,19 @@ def check_flow(
     is fetched; `chosen` are the servers for which the user named a profile.
     """
     flow, cwd = Path(path), cwd or Path.cwd()
+    with _nothing_quoted_from_outside(flow) if untrusted else nullcontext():
+        return _checked(flow, cwd, offline, locked, changes, untrusted, chosen)
+
+
+def _checked(
+    flow: Path,
+    cwd: Path,
+    offline: bool,
+    locked: bool,
+    changes: Sequence[str],
+    untrusted: bool,
+    chosen: Collection[str],
+) -> Plan:
     fetch = _fetch_nothing if untrusted else SourceFetcher.here(offline=offline)
     sources = sources_of_flow(flow, fetch, locked=locked)
     with _without_collector():
@@ -62,6 +75,25 @@ def plan_of(loaded: LoadedFlow) -> Plan:
 
 def _without_import(loaded: LoadedFlow) -> OwnTools:
     return stand_ins(loaded, TOOLS)
+
+
+@contextmanager
+def _nothing_quoted_from_outside(flow: Path) -> Iterator[None]:
+    """A flow can name any file as a schema, a flow or a profile: an error would show what stands in it."""
+    folder = flow.parent.resolve()
+    try:
+        yield
+    except Invalid as wrong:
+        shown: dict[Problem, None] = {}
+        for problem in wrong.problems:
+            mark = problem.mark
+            if mark is not None and not Path(mark.source).resolve().is_relative_to(folder):
+                said = f"{mark.source} is not what an untrusted flow takes it for"
+                problem = Problem(
+                    None, said, "what is wrong with it is not shown: it lies outside of the flow's folder"
+                )
+            shown[problem] = None
+        raise Invalid(*shown) from None
 
 
 def _profiles_of_user(cwd: Path) -> set[Path]:

@@ -112,6 +112,25 @@ def test_what_could_do_harm_is_refused_at_its_place(folder: Path, text: str, sai
     assert all(problem.mark is not None for problem in caught.value.problems)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        STEPS + "  a: {prompt: {user: x, schema: ../secret.env}}\n",
+        STEPS + "  a: {flow: ../secret.env}\n",
+        "version: 1\nservers: {main: ../secret.env}\n" + ASK,
+    ],
+    ids=["schema", "flow", "profile"],
+)
+def test_nothing_is_shown_of_a_file_outside_that_the_flow_names(folder: Path, text: str) -> None:
+    (folder.parent / "secret.env").write_text("KEY: [hunter2\nhunter3: hunter4\n")
+    (folder / "flow.yaml").write_text(text)
+
+    with pytest.raises(Invalid, match="is not what an untrusted flow takes it for") as caught:
+        check_flow(folder / "flow.yaml", folder, untrusted=True)
+
+    assert all(p.mark is None or p.mark.source.endswith("flow.yaml") for p in caught.value.problems)
+
+
 def test_what_only_asks_models_is_allowed(folder: Path) -> None:
     (folder / "flow.yaml").write_text(
         "version: 1\ninputs: {p: {type: path}}\n"
