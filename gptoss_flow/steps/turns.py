@@ -18,6 +18,8 @@ MAX_RESULT_CHARS = 32_000
 """Of a tool's result, what a model is given; the record has all of it."""
 MOST_SAME = 3
 """How often in a row a model may make the very same call; the last of them is the end."""
+MOST_AT_ONCE = 16
+"""Calls of one turn; each may be a thread or a process."""
 UNNAMED = "unknown"
 """What the record calls a tool whose name is none."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -136,7 +138,7 @@ def batches(calls: Sequence[Read]) -> list[list[int]]:
     is_open = False
     for index, call in enumerate(calls):
         is_pure = call.tool is None or call.tool.effect == "pure"
-        if is_pure and is_open:
+        if is_pure and is_open and len(found[-1]) < MOST_AT_ONCE:
             found[-1].append(index)
         else:
             found.append([index])
