@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ class Session:
         )
         self._manager = ServerManager(offline=offline)
         self._scripted: Model | None = None
+        self._speaking = asyncio.Lock()
         self._so_far: tuple[RenderedPrompt, Generation] | None = None
 
     async def send(self, text: str) -> Reply:
@@ -108,6 +110,10 @@ class Session:
         return await self._sent(text, self._tools if tools is None else tools_of(tools))
 
     async def _sent(self, text: str, tools: Mapping[str, Tool]) -> Reply:
+        async with self._speaking:  # what is said at once is said one after the other
+            return await self._answered(text, tools)
+
+    async def _answered(self, text: str, tools: Mapping[str, Tool]) -> Reply:
         model = await self._model()
         prompt = await self._prompt(model, text, tools)
         ended = await Loop(self._context, model, tools, self._bounds).converse(prompt)  # type: ignore[arg-type]

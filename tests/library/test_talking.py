@@ -83,6 +83,15 @@ def test_permissions_that_would_forbid_nothing_are_refused(permissions: dict[str
         Session("scripted:replies.yaml", tools=[add, "read_file"], permissions=permissions)
 
 
+def test_what_is_said_at_once_is_said_one_after_the_other(folder: Path) -> None:
+    async def talk() -> list[list[str]]:
+        async with Session(script(folder, "text: One.", "text: Two.")) as session:
+            both = await asyncio.gather(session.send("First."), session.send("Second."))
+            return [[str(message["content"]) for message in reply.messages] for reply in both]
+
+    assert asyncio.run(talk()) == [["First.", "One."], ["First.", "One.", "Second.", "Two."]]
+
+
 def test_a_bound_of_a_session_is_named(folder: Path) -> None:
     calls = "tool_calls: [{tool: add, arguments: {a: 1, b: 2}}]"
 

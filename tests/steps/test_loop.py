@@ -16,7 +16,7 @@ from gptoss_flow.arguments import check_arguments
 from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.events import Json, PromptRendered, StepRetried, ToolFinished, ToolStarted
 from gptoss_flow.ports import Asking, ToolContext
-from gptoss_flow.steps.turns import BARE, MAX_RESULT_CHARS
+from gptoss_flow.steps.turns import BARE, MAX_RESULT_CHARS, MOST_AT_ONCE
 from tests.run.running import Run
 from tests.steps.made_tools import MadeTool, Thing, Together, tools
 
@@ -96,6 +96,21 @@ def test_calls_of_a_turn_that_change_nothing_are_made_at_once_and_answered_in_th
     found = run(flow(), calling([call(n=1), call(n=2), call(n=3)]), together)
     assert told(found) == ["here"] * 3
     assert [c["arguments"]["n"] for c in found.end("a").fields["tool_calls"]] == [1, 2, 3]
+
+
+def test_no_turn_makes_any_number_of_calls_at_once() -> None:
+    now: list[str] = []
+    most: list[int] = []
+
+    async def watched(arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        now.append(context.call_id)
+        most.append(len(now))
+        await asyncio.sleep(0)
+        now.remove(context.call_id)
+        return "here"
+
+    found = run(flow(), calling([call(n=n) for n in range(40)]), MadeTool("say", watched))
+    assert (max(most), told(found)) == (MOST_AT_ONCE, ["here"] * 40)
 
 
 def test_a_call_that_changes_something_waits_for_those_before_it_and_is_waited_for() -> None:
