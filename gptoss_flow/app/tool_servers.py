@@ -137,10 +137,11 @@ class ToolServers:
         for node in self._nodes(plan):
             body: Any = node.body.compiled.data
             for place, server, name in _asked_of_servers(plan, node):
-                if name == server:
-                    continue  # all that it has
-                if name not in tools:
-                    of_server = [tool for tool in tools if tool.startswith(f"{server}.")]
+                of_server = [tool for tool in tools if tool.startswith(f"{server}.")]
+                if name == server:  # all that it has
+                    if not of_server:
+                        yield Problem(_mark(plan, place, node), f'the tool server "{server}" offers no tools')
+                elif name not in tools:
                     said = f'the tool server "{server}" has no tool "{name.partition(".")[2]}"'
                     yield Problem(_mark(plan, place, node), said, suggest(name, of_server))
                 elif body.get("tool") == name and isinstance(given := body.get("with", {}), dict):

@@ -205,6 +205,19 @@ def test_tools_of_a_server_replay_without_it(runs: Runs) -> None:
     assert (again.code, again.err) == (0, "")
 
 
+def test_a_server_that_offers_nothing_is_no_tool_itself(runs: Runs) -> None:
+    server = json.dumps([sys.executable, "-I", "-S", str(SERVER), "nothing"])
+    runs.write(
+        "flow.yaml",
+        f"version: 1\ntool_servers: {{beans: {{command: {server}}}}}\n"
+        "steps: {a: {prompt: {user: Go., tools: [beans]}}}\n",
+    )
+    runs.write("replies.yaml", "replies: [{turn: 1, tool_calls: [{tool: beans}]}, {text: Said.}]\n")
+    done = runs.run()
+    assert done.code == 2
+    assert 'flow.yaml:3:41: the tool server "beans" offers no tools' in done.err
+
+
 def test_feedback_in_the_same_conversation_replays(runs: Runs) -> None:
     runs.write(
         "flow.yaml",

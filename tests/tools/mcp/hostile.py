@@ -33,6 +33,8 @@ def tools(how: str) -> list[dict[str, Any]]:
     match how:
         case "names":
             return [TOOL, but(name="two words"), but(name="x" * 80), but(name="<|start|>"), but(name="")]
+        case "nothing":
+            return []
         case "twice":
             return [TOOL, TOOL]
         case "many":
