@@ -23,6 +23,8 @@ CONFIDENCE = 0.90
 """Of the interval whose better end must be beyond what is allowed: one-sided, 95 %."""
 LEAST = 5
 """Requests on either side; with less nothing can be said."""
+MOST = 1000.0
+"""By which factor a resampled figure is worse at most: one may be nothing, and its factor no number."""
 
 
 def shown(figure: str, value: float | None) -> str:
@@ -71,9 +73,11 @@ def _regression_verdict(case: Case, before: Case | None, figure: str, allowed: f
     ratio = worse(now, was, is_lower_better)
     ratios = _ratios(case, before, figure, is_lower_better)
     low, high = between(ratios, CONFIDENCE) if ratios else (ratio, ratio)
+    told = f"{figure} is {shown(figure, now)} and was {shown(figure, was)}"
+    if not math.isfinite(ratio):
+        return verdict | {"ok": False, "said": f"{case['label']}: {told}: worse than can be said in percent"}
     is_worse = ratio > 1 + allowed and low > 1 + allowed
-    change = f"{abs(ratio - 1):.1%} {'worse' if ratio > 1 else 'better'}"
-    told = f"{figure} is {shown(figure, now)} and was {shown(figure, was)}: {change}"
+    told += f": {abs(ratio - 1):.1%} {'worse' if ratio > 1 else 'better'}"
     within = f"(between {low - 1:+.1%} and {high - 1:+.1%})" if ratios else "(too few requests for an interval)"
     verdict |= {
         "change": round(ratio - 1, 6),
@@ -106,7 +110,8 @@ def _ratios(case: Case, before: Case, figure: str, is_lower_better: bool) -> lis
         else:
             values = []
         sides.append(values)
-    return [worse(now, was, is_lower_better) for now, was in zip(*sides, strict=False)]
+    factors = (worse(now, was, is_lower_better) for now, was in zip(*sides, strict=False))
+    return [min(factor, MOST) for factor in factors]
 
 
 def _resampled(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -128,3 +129,19 @@ def test_goodput_counts_the_requests_that_meet_every_level() -> None:
 def test_worse_than_nothing() -> None:
     assert worse(0.0, 0.0, is_lower_better=True) == 1.0
     assert worse(0.1, 0.0, is_lower_better=True) == float("inf")
+
+
+@pytest.mark.parametrize(("tpots", "is_told_in_percent"), [([0.0] * 16, False), ([0.0] * 7 + [0.01] * 9, True)])
+def test_a_figure_that_was_nothing_is_compared_in_numbers_only(
+    tpots: list[float], is_told_in_percent: bool
+) -> None:
+    """Tokens that came all at once: no time between them."""
+    before, now = (
+        case([Sample(i, i + 1.0, 10, 0, 8, {"tpot": tpot}) for i, tpot in enumerate(each)])
+        for each in (tpots, [0.02] * 16)
+    )
+    (verdict,) = judge_regressions(now, before, {"tpot_p50": 0.10})
+    assert not verdict["ok"]
+    assert "inf" not in verdict["said"] and "nan" not in verdict["said"]
+    assert (verdict["interval"] is not None) is is_told_in_percent
+    json.dumps(verdict, allow_nan=False)
