@@ -19,7 +19,8 @@ MOST = 50
 """Failures that are told."""
 _SIGNS = {"succeeded": "✅", "failed": "❌", "skipped": "⏭️", "cancelled": "🚫", "limited": "🚫"}
 _HEAD = ("step", "kind", "outcome", "took", "computed", "reused", "generated", "TTFT", "decode/s")
-_MARKUP = re.compile(r"(?<=[a-zA-Z0-9])_(?=[a-zA-Z0-9])|[-,()]|([!-/:-@\[-`{-~])")
+_WORDS = r"(?<=[a-zA-Z0-9])_(?=[a-zA-Z0-9])|(?<=[0-9])\.(?=[0-9])|(?<=[a-zA-Z0-9]):(?= )|\+(?=[0-9])|[-,()%]"
+_MARKUP = re.compile(rf"{_WORDS}|([!-/:-@\[-`{{-~])")
 """What is markup, or may become it, is the group; the rest stands for itself."""
 
 

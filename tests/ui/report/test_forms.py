@@ -45,6 +45,8 @@ def test_a_text_in_a_cell_is_no_markup_and_no_other_cell(said: str) -> None:
 
 def test_words_and_names_stay_as_they_are() -> None:
     assert plain("read_file (3 of 4), well-known") == "read_file (3 of 4), well-known"
+    assert plain("latency is 74.4 ms: 9.5% worse (+1%)") == "latency is 74.4 ms: 9.5% worse (+1%)"
+    assert set(plain(":x: www.a.b 1. + a")) & set(".:+") == {":"}  # the one that no name begins with
 
 
 def test_a_table_has_the_same_number_of_cells_in_every_row() -> None:
