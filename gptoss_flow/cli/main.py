@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -120,6 +121,9 @@ def main(argv: list[str] | None = None) -> int:
             sys.unraisablehook = lambda _: None  # an event loop that was half made complains of that at its end
             _say("too many files are open: raise the limit on them (ulimit -n) and run it again")
             return int(ExitCode.FAILED)
+        if isinstance(error, FileNotFoundError) and _is_folder_gone():
+            _say("the folder that this was started in is gone: go to another one (cd) and run it again")
+            return int(ExitCode.INVALID)
         _say(f"this is a bug in gptoss-flow {__version__}: {type(error).__name__}: {error}")
         if os.environ.get("GPTOSS_FLOW_TRACEBACK"):
             import traceback
@@ -128,6 +132,14 @@ def main(argv: list[str] | None = None) -> int:
         else:
             _say("set GPTOSS_FLOW_TRACEBACK=1 and run it again to see where; please report that")
         return int(ExitCode.BUG)
+
+
+def _is_folder_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _needs_files(error: BaseException | None) -> bool:
