@@ -107,6 +107,31 @@ def tools(context: click.Context, incomplete: str) -> Iterable[CompletionItem]:
     return [CompletionItem(",".join([*given, name])) for name in names if name not in given]
 
 
+@_completer
+def arguments(context: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+    """`name=`: the arguments of the built-in tool that stands before; behind the sign what it allows, and files
+    behind an `@`."""
+    name, equals, value = incomplete.partition("=")
+    taken = kept("arguments", _tool_arguments).get(context.params.get("name"), {})
+    if not equals:
+        return [CompletionItem(f"{each}=") for each in taken]
+    offered = [
+        *taken.get(name, ()),
+        *([f"@{path}" for path in _paths(value[1:])] if value.startswith("@") else []),
+    ]
+    return [CompletionItem(f"{name}={each}") for each in offered]
+
+
+def _tool_arguments() -> dict[str, dict[str, list[str]]]:
+    """The arguments of each built-in tool, with the words that they allow where they are counted."""
+    from gptoss_flow.tools import TOOLS
+
+    return {
+        name: {each: list(about.get("enum", ())) for each, about in tool.parameters["properties"].items()}
+        for name, tool in TOOLS.items()
+    }
+
+
 def _tool_names() -> list[str]:
     from gptoss_flow.tools import TOOLS
 

@@ -48,7 +48,7 @@ RESULT_FIELDS = ("reasoning", "tool_calls", "finish_reason", "usage", "timings")
     help="0 always takes the likeliest token. [default: the profile's, else the server's]",
 )  # fmt: skip
 @click.option(
-    "--tools", metavar="NAMES", default="",
+    "--tools", metavar="NAMES", default="", shell_complete=complete.tools,
     help="What the model may call, with commas between: read_file,list_files.",
 )  # fmt: skip
 @click.option("--max-turns", type=click.IntRange(min=1), help="How often it may speak, with tools. [default: 8]")

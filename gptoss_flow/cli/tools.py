@@ -68,7 +68,7 @@ def show(name: str, flow: str | None, as_json: bool) -> None:
 
 @command.command("call")
 @name_argument
-@click.argument("given", metavar="[KEY=VALUE]...", nargs=-1)
+@click.argument("given", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=complete.arguments)
 @click.option(
     "--json", "as_json", metavar="OBJECT", help="The arguments as JSON; @FILE reads it, @- standard input."
 )
