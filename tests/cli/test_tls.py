@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,29 +15,14 @@ import pytest
 from gptoss_flow.testing.fake_server import FakeServer
 from gptoss_flow.testing.replies import Reply, Script
 from tests.cli.stand import Stand
-from tests.conftest import need
+from tests.tls import make_certificates
 
 Serve = Callable[..., str]
-KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority (`ca.pem`), and certificates of it for 127.0.0.1 (`good`) and for another host (`other`)."""
-    need("openssl")
-    folder = tmp_path_factory.mktemp("tls")
-
-    def make(name: str, subject: str, *more: str) -> None:
-        files = ["-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={subject}"]
-        subprocess.run(
-            ["openssl", "req", "-x509", *KEY, *files, *more], cwd=folder, check=True, capture_output=True
-        )
-
-    make("ca", "Our own", "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=keyCertSign")
-    for name, host in (("good", "IP:127.0.0.1"), ("other", "DNS:example.org")):
-        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", f"subjectAltName={host}"]
-        make(name, "server", *signed, "-addext", "basicConstraints=critical,CA:FALSE")
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,6 +25,7 @@ async def connected(settings: ServerSettings) -> AsyncIterator[Link]:
         headers={**settings.headers, "Accept-Encoding": "identity"},
         timeout=settings.timeout_s,
         trust_env=False,
+        verify=False,  # its transport sees to that
         transport=_Bounded(fault),
     )
     async with (
@@ -40,7 +42,8 @@ class _Bounded(httpx2.AsyncHTTPTransport):
     """HTTP whose answers have an end."""
 
     def __init__(self, fault: Fault) -> None:
-        super().__init__(trust_env=False)
+        # The system's authorities, or those of $SSL_CERT_FILE.
+        super().__init__(verify=ssl.create_default_context(), trust_env=False)
         self._fault = fault
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

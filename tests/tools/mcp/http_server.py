@@ -1,4 +1,6 @@
-"""A real MCP server over streamable HTTP, made with the protocol's own library: `python http_server.py`.
+"""A real MCP server over streamable HTTP, made with the protocol's own library.
+
+`python http_server.py [CERTIFICATE KEY]`, files in PEM form, for https.
 
 It prints its address. `/moved` redirects to another place, `/large` and `/packed` answer with too much.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import gzip
 import logging
 import socket
+import sys
 
 import uvicorn
 from mcp.server.mcpserver import MCPServer
@@ -56,7 +59,11 @@ if __name__ == "__main__":
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-        config = uvicorn.Config(server.streamable_http_app(), log_level="critical")
+        certificate, key = sys.argv[1:] or (None, None)
+        scheme = "https" if certificate else "http"
+        print(f"{scheme}://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+        config = uvicorn.Config(
+            server.streamable_http_app(), log_level="critical", ssl_certfile=certificate, ssl_keyfile=key
+        )
         logging.disable()
         uvicorn.Server(config).run(sockets=[listening])

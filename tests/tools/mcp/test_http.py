@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,25 @@ from gptoss_flow.errors import StepError, Unavailable
 from gptoss_flow.tools.mcp.listing import Listing
 from gptoss_flow.tools.mcp.server import McpServer
 from gptoss_flow.tools.mcp.settings import ServerSettings
+from tests.tls import make_certificates
 
 SERVER = Path(__file__).parent / "http_server.py"
 
 
+@contextmanager
+def served(*files: Path) -> Iterator[str]:
+    with subprocess.Popen([sys.executable, SERVER, *files], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()
+
+
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with subprocess.Popen([sys.executable, str(SERVER)], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
-        server.kill()
+    with served() as address:
+        yield address
 
 
 def listed(url: str, **headers: str) -> Listing:
@@ -86,3 +96,15 @@ def test_proxies_of_the_environment_are_not_used(address: str, monkeypatch: pyte
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     assert called(f"{address}/mcp", "double", number=1) == {"result": 2}
+
+
+def test_an_authority_of_ones_own_is_trusted_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_certificates(tmp_path)
+    with served(made / "good.pem", made / "good.key") as address:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            listed(f"{address}/mcp")
+        monkeypatch.setenv("SSL_CERT_FILE", str(made / "ca.pem"))
+        assert called(f"{address}/mcp", "double", number=4) == {"result": 8}
