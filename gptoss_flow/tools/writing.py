@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from gptoss_flow.escape import is_unsafe, one_line
 from gptoss_flow.ports import ToolContext
+from gptoss_flow.tools.sandbox import guarded
 from gptoss_flow.tools.workspace import Place, explained, locate, open_at, read_head, refusal
 
 _OURS = re.compile(r"\.git|git~\d+|\.gptoss-flow|gptoss~\d+")
@@ -51,10 +52,19 @@ def writable(path: str, context: ToolContext, *, relative: bool = False) -> Plac
 
 
 def require_allowed(place: Place) -> None:
-    """Raises `StepError` for what is git's or this program's own."""
+    """Raises `StepError` for what is git's or this program's own, and for what it runs from: as in the sandbox."""
     for name in place.parts:
         if is_forbidden(name):
             raise refusal(f'{place} lies in "{one_line(name)}", which tools may not write')
+    full = _folded(posixpath.join(os.path.realpath(place.root), *place.parts))
+    for running in guarded.running_from():
+        if full == _folded(running) or full.startswith(f"{_folded(running)}/"):
+            raise refusal(f"{place} lies in {one_line(str(running))}, from which this program runs")
+
+
+def _folded(path: str | os.PathLike[str]) -> str:
+    """As a file system has it that knows no case: rather one name too many is refused."""
+    return unicodedata.normalize("NFC", os.fspath(path)).casefold()
 
 
 def _inside(path: str, context: ToolContext) -> str:

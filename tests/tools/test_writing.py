@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gptoss_flow.errors import StepError
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools import workspace as confinement
+from gptoss_flow.tools.sandbox import guarded
 from gptoss_flow.tools.writing import is_forbidden, writable
 from tests.tools.conftest import Call, plant, tree
 from tests.tools.race import raced
@@ -81,6 +82,15 @@ def refused(call: Call, workspace: Path, outside: Path):  # type: ignore[no-unty
 def test_what_is_gits_or_our_own_is_written_by_no_tool(refused, workspace: Path, path: str) -> None:  # type: ignore[no-untyped-def]
     plant(workspace, {".git/hooks/pre-commit": "x\n", ".git/config": "x\n", "sub/.git/config": "x\n"})
     refused(path, "tools may not write|invisible characters")
+
+
+@pytest.mark.parametrize("path", ["venv/lib/x.pth", "venv/lib/python3/x.py", "Venv/LIB/x.py", "venv/lib"])
+def test_what_this_program_runs_from_is_written_by_no_tool(  # type: ignore[no-untyped-def]
+    refused, workspace: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(guarded, "running_from", lambda: [Path(os.path.realpath(workspace)) / "venv/lib"])
+    plant(workspace, {"venv/lib/x.pth": "x\n", "venv/lib/python3/x.py": "x\n"})
+    refused(path, "from which this program runs")
 
 
 @pytest.mark.parametrize("name", [".gitignore", ".github", ".gitattributes", "git", ".git-blame", "gptoss-flow"])

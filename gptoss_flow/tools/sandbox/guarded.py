@@ -39,7 +39,7 @@ def checked(workspace: Path) -> Path:
         raise refusal(f'the workspace "{one_line(str(workspace))}" is not a folder')
     if (home := _home()) is not None and home.is_relative_to(real):
         raise _too_much(real, "holds your home, which is not for tool code to see")
-    for running in _running():
+    for running in running_from():
         if real.is_relative_to(running):
             raise _too_much(real, f"lies in {running}, which is not for tool code to change")
     return real
@@ -56,7 +56,7 @@ def _too_much(workspace: Path, why: str) -> StepError:
     return refusal(f"the workspace {one_line(str(workspace))} {why}; name a project's folder with --workspace")
 
 
-def _running() -> list[Path]:
+def running_from() -> list[Path]:
     """What this process runs from."""
     return [Path(os.path.realpath(path)) for path in (str(PACKAGE), *this_python().paths)]
 
@@ -68,7 +68,7 @@ def guarded(workspace: Path) -> list[Guarded]:
     """
     _make_own_folder(workspace)
     own = [Path(OWN_FOLDER), *_below(workspace, [Path(os.path.realpath(Path.cwd() / OWN_FOLDER))])]
-    kept = [Path(GIT), *_below(workspace, _running())]
+    kept = [Path(GIT), *_below(workspace, running_from())]
     # A folder that something is mounted in could still be renamed, and another put in its place.
     above = [folder for path in (*own, *kept) for folder in path.parents if folder.parts]
     wanted: dict[tuple[str, ...], Literal["hidden", "read", "pinned"]] = {

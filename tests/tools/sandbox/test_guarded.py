@@ -54,7 +54,7 @@ def test_a_link_in_place_of_git_is_not_mounted(tmp_path: Path) -> None:
 
 def test_what_we_run_from_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "venv/lib").mkdir(parents=True)
-    monkeypatch.setattr(room, "_running", lambda: [tmp_path / "venv/lib"])
+    monkeypatch.setattr(room, "running_from", lambda: [tmp_path / "venv/lib"])
     assert kept(tmp_path) == [(OWN_FOLDER, "hidden"), ("venv", "pinned"), ("venv/lib", "read")]
     with pytest.raises(StepError, match="not for tool code to change"):
         checked(tmp_path / "venv/lib")

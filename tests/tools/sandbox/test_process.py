@@ -282,7 +282,7 @@ def test_what_we_run_from_can_be_neither_changed_nor_put_away(
 ) -> None:
     (tmp_path / "a/venv/bin").mkdir(parents=True)
     (tmp_path / "a/venv/bin/python").write_text("true")
-    monkeypatch.setattr(room, "_running", lambda: [tmp_path / "a/venv/bin"])
+    monkeypatch.setattr(room, "running_from", lambda: [tmp_path / "a/venv/bin"])
     for attack in (
         "mv a z",
         "mv a/venv a/z",
