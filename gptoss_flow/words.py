@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import islice
@@ -19,6 +20,15 @@ def suggest(word: str, allowed: Iterable[str]) -> str:
         return f'did you mean "{near[0]}"?'
     listed = words if len(words) <= MAX_LISTED else [*words[:MAX_LISTED], "…"]
     return f"allowed: {', '.join(listed)}" if words else "none is allowed here"
+
+
+TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""What a tool may be called where a model sees it: it stands in a header of the prompt."""
+
+
+def function_name(tool: str) -> str:
+    """A tool's name as a function's, which has no dots: `ui_pane.move` is `ui_pane__move`."""
+    return tool.replace(".", "__")
 
 
 def word_set(text: str) -> frozenset[str]:

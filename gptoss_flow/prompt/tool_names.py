@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.ports import PromptRequest, ToolSpec
-
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_DOT = "__"
+from gptoss_flow.words import TOOL_NAME, function_name
 
 
 class ToolNames:
@@ -25,7 +22,7 @@ class ToolNames:
 
     def told(self, said: str) -> str:
         """The tool that a model means; the name as it said it where it has none of the kind."""
-        return self._told.get(said.replace(".", _DOT), said)
+        return self._told.get(function_name(said), said)
 
 
 def require_choice(request: PromptRequest) -> None:
@@ -39,15 +36,15 @@ def require_choice(request: PromptRequest) -> None:
 
 def checked(name: str) -> str:
     """The name, which can be no part of a header but a name. Raises `StepError("model", …)`."""
-    if not _NAME.fullmatch(name):
+    if not TOOL_NAME.fullmatch(name):
         raise _refused(f"{name[:80]!r} is no name of a tool: it has 1 to 64 of the characters A-Z a-z 0-9 _ . -")
     return name
 
 
 def spoken(name: str) -> str:
     """A tool's name as a function's: without dots, `ui_pane.move` is `ui_pane__move`."""
-    said = checked(name).replace(".", _DOT)
-    if not _NAME.fullmatch(said):
+    said = function_name(checked(name))
+    if not TOOL_NAME.fullmatch(said):
         raise _refused(f"the tool {name} is {said} to a model, which is longer than 64 characters")
     return said
 

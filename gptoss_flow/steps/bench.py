@@ -11,7 +11,17 @@ from pydantic_core import PydanticCustomError
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
-from gptoss_flow.fields import RENDERED, Duration, Expression, Identifier, Strict, Templated, Text, parse_duration
+from gptoss_flow.fields import (
+    RENDERED,
+    Duration,
+    Expression,
+    Identifier,
+    Strict,
+    Templated,
+    Text,
+    contradiction,
+    parse_duration,
+)
 from gptoss_flow.ports import Message
 from gptoss_flow.sampling import Params
 from gptoss_flow.steps.base import CommonKeys, Result, StepContext, StepKeys
@@ -190,15 +200,15 @@ class BenchBody(BenchKeys):
     def _one_of_each(self) -> BenchBody:
         for one, other in (("prompts", "prompts_from"), ("requests", "duration"), ("concurrency", "rate")):
             if getattr(self, one) is not None and getattr(self, other) is not None:
-                raise _contradiction(f'"{one}" and "{other}" exclude each other')
+                raise contradiction(f'"{one}" and "{other}" exclude each other')
         if self.prompts is None and self.prompts_from is None:
-            raise _contradiction('needs "prompts" or "prompts_from"')
+            raise contradiction('needs "prompts" or "prompts_from"')
         if self.prompts == []:
-            raise _contradiction('"prompts" is empty')
+            raise contradiction('"prompts" is empty')
         if self.max_regression is not None and self.baseline is None:
-            raise _contradiction('"max_regression" needs a "baseline"')
+            raise contradiction('"max_regression" needs a "baseline"')
         if self.objective is not None and self.matrix is None:
-            raise _contradiction('"objective" chooses among the profiles of a "matrix", and there is none')
+            raise contradiction('"objective" chooses among the profiles of a "matrix", and there is none')
         return self
 
 
@@ -309,7 +319,3 @@ def _baseline(body: BenchBody, context: StepContext) -> Baseline | None:
     named = dict.fromkeys(GATED, allowed) if isinstance(allowed, str) else allowed
     shares = {figure: float(percent.rstrip("% ")) / 100 for figure, percent in named.items()}
     return Baseline(file, shares, "mark" if on_other == "mark" else "refuse", context.place("bench", "baseline"))
-
-
-def _contradiction(message: str) -> PydanticCustomError:
-    return PydanticCustomError("contradiction", "{message}", {"message": message})

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from gptoss_flow.events import Json
-from gptoss_flow.fields import Expression, Identifier, Strict, Templated, Text
+from gptoss_flow.fields import Expression, Identifier, Strict, Templated, Text, contradiction
 from gptoss_flow.permissions import Permissions
 from gptoss_flow.ports import Message, SandboxName, ToolCall
 from gptoss_flow.sampling import Params
@@ -173,8 +172,3 @@ class PromptBody(PromptKeys):
             ("user", self.user),
         ]
         return (*before, *(Message(role, text) for role, text in said if text is not None))
-
-
-def contradiction(message: str) -> PydanticCustomError:
-    # The text is ours and holds no fields to fill in; braces in it must not be taken for some.
-    return PydanticCustomError("contradiction", "{message}", {"message": message})

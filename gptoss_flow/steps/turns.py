@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text, parse_json
 from gptoss_flow.ports import Generation, Tool, ToolCall
-from gptoss_flow.words import suggest
+from gptoss_flow.words import TOOL_NAME, suggest
 
 MAX_RESULT_CHARS = 32_000
 """Of a tool's result, what a model is given; the record has all of it."""
@@ -22,7 +21,6 @@ MOST_AT_ONCE = 16
 """Calls of one turn; each may be a thread or a process."""
 UNNAMED = "unknown"
 """What the record calls a tool whose name is none."""
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 BARE = {"python": "code"}
 """Tools that a model may call with a text that is no JSON, and the argument which that is."""
 
@@ -85,7 +83,7 @@ def _canonical(arguments: str) -> str:
 
 def named(call: ToolCall) -> str:
     """The name of the tool that a call is for, as far as it is a name."""
-    return call.name if _NAME.fullmatch(call.name) else UNNAMED
+    return call.name if TOOL_NAME.fullmatch(call.name) else UNNAMED
 
 
 @dataclass(frozen=True, slots=True)

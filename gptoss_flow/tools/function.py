@@ -21,11 +21,11 @@ from gptoss_flow.tool_marks import mark_of
 from gptoss_flow.tools.base import WithoutTitles, validate_arguments
 from gptoss_flow.tools.docstring import read_docstring
 from gptoss_flow.tools.json_value import json_value
-from gptoss_flow.tools.names import MODEL_NAME
 from gptoss_flow.tools.quiet import nothing_on_stdout
 from gptoss_flow.tools.sandboxed_function import Origin, call_in_sandbox
 from gptoss_flow.tools.thread import in_thread
 from gptoss_flow.tools.workspace import refusal
+from gptoss_flow.words import TOOL_NAME
 
 MAX_SAID = 4000
 """Characters of an exception's message that become the tool's error."""
@@ -110,7 +110,7 @@ def function_tool(function: object, *, code: str, origin: Origin) -> FunctionToo
         raise NotAToolError(Problem(Mark(source, 0, 0), said, "write def, or async def"))
     plain = inspect.unwrap(function)
     place = Mark(source, plain.__code__.co_firstlineno, 1)
-    if not MODEL_NAME.fullmatch(function.__name__):
+    if not TOOL_NAME.fullmatch(function.__name__):
         said = f'"{one_line(function.__name__)}" cannot be the name of a tool'
         raise NotAToolError(Problem(place, said, "allowed: up to 64 of A-Z a-z 0-9 _"))
     description, about = read_docstring(function.__doc__)

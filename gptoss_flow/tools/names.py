@@ -6,8 +6,6 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-MODEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""What a tool may be called where a model sees it: it stands in a header of the prompt."""
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 FUNCTION_HINT = "a function is named ./file.py:function (beside the flow) or package.module:function"

@@ -14,8 +14,8 @@ from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.ports import Tool, ToolContext
 from gptoss_flow.tools.function import NotAToolError
 from gptoss_flow.tools.mcp.listing import Pinned
-from gptoss_flow.tools.names import MODEL_NAME, ServerTool
-from gptoss_flow.words import suggest
+from gptoss_flow.tools.names import ServerTool
+from gptoss_flow.words import TOOL_NAME, suggest
 
 RESERVED = frozenset(
     {"functions", "assistant", "browser", "python", "container", "analysis", "commentary", "final"}
@@ -65,7 +65,7 @@ def declared_tools(
         where = "the tools in flow.lock" if pinned is not None else f'"tools" of the tool server "{meant.server}"'
         hint = suggest(name, [f"{meant.server}.{name}" for name in known])
         raise NotAToolError(Problem(mark, f'"{name}" is not among {where}', hint))
-    if not MODEL_NAME.fullmatch(name):
+    if not TOOL_NAME.fullmatch(name):
         said = f'"{name}" cannot be the name of a tool'
         raise NotAToolError(Problem(mark, said, "allowed: up to 64 of A-Z a-z 0-9 _ . -"))
     return {name: _declared(meant.server, meant.tool, given, pinned)}

@@ -10,7 +10,7 @@ from typing import Any
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
 from gptoss_flow.structured import schema_fault
-from gptoss_flow.tools.names import MODEL_NAME
+from gptoss_flow.words import TOOL_NAME, function_name
 
 MAX_TOOLS = 1000
 MAX_DESCRIPTION = 16_384
@@ -56,6 +56,7 @@ def read_listing(
     """
     tools: dict[str, ListedTool] = {}
     refused: dict[str, str] = {}
+    spoken: dict[str, str] = {}
     for count, (name, description, schema) in enumerate(said):
         if count >= MAX_TOOLS:
             raise BadListingError(f"it lists more than {MAX_TOOLS:,} tools")
@@ -63,16 +64,22 @@ def read_listing(
             raise BadListingError(f'it lists "{one_line(name[:80])}" twice')
         if allowed is not None and name not in allowed:
             continue
+        called = function_name(f"{server}.{name}")
         if reason := _why_not(f"{server}.{name}", description or "", schema):
             refused[name] = reason
+        elif called in spoken:
+            refused[name] = f"a model could not tell it from {server}.{spoken[called]}: both are {called} to it"
         else:
+            spoken[called] = name
             tools[name] = ListedTool(name, description or "", checkable(schema))
     return Listing(tools, refused)
 
 
 def _why_not(full_name: str, description: str, schema: Any) -> str:
-    if full_name.endswith(".") or not MODEL_NAME.fullmatch(full_name):
+    if full_name.endswith(".") or not TOOL_NAME.fullmatch(full_name):
         return "its name is not made of up to 64 of A-Z a-z 0-9 _ . - (with the server's name and a dot before it)"
+    if not TOOL_NAME.fullmatch(function_name(full_name)):
+        return f"a model would call it {function_name(full_name)}, which is longer than 64 characters"
     if len(description) > MAX_DESCRIPTION:
         return f"its description has more than {MAX_DESCRIPTION:,} characters"
     if not isinstance(schema, dict) or schema.get("type", "object") != "object":

@@ -90,3 +90,13 @@ def test_a_schema_that_doubles_itself_again_and_again_is_given_up(dialect: dict[
     (problem,) = check_arguments(tool, {"a": "x"})
     assert "cannot be followed: it takes more than 20,0" in problem.message
     assert not check_arguments(tool, {"a": 1})
+
+
+def test_a_name_that_a_model_could_not_say_or_tell_from_another_is_left_out_alone() -> None:
+    names = ["a.b", "a__b", "x" * 62, "x" * 61, "c.d"]
+    found = read_listing("s", [(name, "", {"type": "object"}) for name in names], None)
+    assert [*found.tools] == ["a.b", "x" * 61, "c.d"]
+    assert found.refused == {
+        "a__b": "a model could not tell it from s.a.b: both are s__a__b to it",
+        "x" * 62: f"a model would call it s__{'x' * 62}, which is longer than 64 characters",
+    }
