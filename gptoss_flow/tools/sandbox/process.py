@@ -71,7 +71,7 @@ class Process:
     @classmethod
     async def start(cls, kind: Kind, job: Job) -> Process:
         """Raises `StepError`. The program may not run yet when this returns."""
-        launch = await asyncio.to_thread(kind.launch, job)
+        launch = await _launched(kind, job)
         try:
             process = await asyncio.create_subprocess_exec(
                 *launch.argv,
@@ -168,6 +168,22 @@ class Process:
                 os.close(self._handle)
             elif self._process.returncode is None:
                 self._process.kill()
+
+
+async def _launched(kind: Kind, job: Job) -> Launch:
+    """What it opens for the sandbox is closed where nobody waits for it any more."""
+    task = asyncio.ensure_future(asyncio.to_thread(kind.launch, job))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_close_again)
+        raise
+
+
+def _close_again(task: asyncio.Future[Launch]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        for descriptor in task.result().pass_fds:
+            os.close(descriptor)
 
 
 def _handle(pid: int) -> int | None:

@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.tools.sandbox import KINDS, bwrap
 from gptoss_flow.tools.sandbox import guarded as room
-from gptoss_flow.tools.sandbox.job import LIMITS, MIB, Ended, Job, Limits
+from gptoss_flow.tools.sandbox.job import LIMITS, MIB, Ended, Job, Kind, Launch, Limits
 from gptoss_flow.tools.sandbox.process import Kept, last_word, run
 from tests.conftest import need
 from tests.processes import gone_after
@@ -308,3 +309,32 @@ def test_what_was_swapped_while_the_sandbox_was_made_is_not_mounted(
     with pytest.raises(StepError, match="was replaced while the sandbox was made") as refused:
         shell(tmp_path, "echo no")
     assert refused.value.exit_code is ExitCode.UNAVAILABLE
+
+
+def test_a_call_that_is_cancelled_before_it_starts_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    made: list[int] = []
+    real, asked, go_on = KINDS["bwrap"], threading.Event(), threading.Event()
+
+    class Slow:
+        def launch(self, job: Job) -> Launch:
+            asked.set()
+            go_on.wait(10)
+            launch = real.launch(job)
+            made.extend(launch.pass_fds)
+            return launch
+
+    async def cancelled() -> None:
+        job = Job(argv=["true"], workspace=tmp_path)
+        task = asyncio.create_task(run(cast(Kind, Slow()), job, timeout_s=9, keep_bytes=9))
+        await asyncio.to_thread(asked.wait, 10)
+        others = asyncio.all_tasks() - {task, asyncio.current_task()}
+        task.cancel()
+        await asyncio.wait([task])
+        go_on.set()
+        await asyncio.gather(*others)
+
+    asyncio.run(cancelled())
+    assert made
+    for descriptor in made:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
