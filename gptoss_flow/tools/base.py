@@ -11,7 +11,7 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from gptoss_flow.arguments import check_arguments
@@ -23,6 +23,8 @@ from gptoss_flow.tools.workspace import refusal
 
 class Arguments(Strict):
     """The arguments of a tool; attribute docstrings become the schema's descriptions."""
+
+    model_config = ConfigDict(defer_build=True)  # most runs call few tools
 
 
 A = TypeVar("A", bound=Arguments)
