@@ -18,15 +18,15 @@ from gptoss_flow.ui.report.plot import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Point, d
 _OVER_LOAD = (
     ("aggregate_tps", "tokens a second, all requests together, over the load"),
     ("decode_tps_p50", "tokens a second of one request, median, over the load"),
-    ("ttft_p95", "time to the first token, seconds, 95th percentile, over the load"),
-    ("latency_p95", "latency, seconds, 95th percentile, over the load"),
+    ("ttft_p95", "time to the first token, ms, 95th percentile, over the load"),
+    ("latency_p95", "latency, ms, 95th percentile, over the load"),
 )
 _CURVES = (
-    ("ttft", "time to the first token, seconds, by percentile"),
-    ("latency", "latency, seconds, by percentile"),
-    ("tpot", "seconds a token, by percentile"),
+    ("ttft", "time to the first token, ms, by percentile"),
+    ("latency", "latency, ms, by percentile"),
+    ("tpot", "ms a token, by percentile"),
 )
-_PERCENTS = {0.0: "0", 25.0: "25", 50.0: "50", 75.0: "75", 90.0: "90", 100.0: "100 %"}
+_PERCENTS = {0.0: "0", 25.0: "25", 50.0: "50", 75.0: "75", 100.0: "100 %"}
 _TIMELINES = 4
 """Trials whose requests are drawn over time."""
 _REQUESTS = 60
@@ -95,6 +95,7 @@ def _over_load(trials: Sequence[Mapping[str, Any]], name: str) -> dict[str, list
         load = next((x for key in ("concurrency", "rate") if (x := number(trial.get(key))) is not None), None)
         value = value_of(trial, name)
         if load is not None and value is not None:
+            value *= 1 if "_tps" in name else 1000
             profile = trial.get("profile")
             cell = profile.items() if isinstance(profile, dict) else ()
             found.setdefault(", ".join(f"{axis} {json_text(each)}" for axis, each in cell), []).append(
@@ -111,7 +112,7 @@ def _curves(trials: Sequence[Mapping[str, Any]], name: str) -> dict[str, list[Po
         values = sorted(value for value in _column(trial, name) if value is not None)
         if len(values) > 1:
             label = f"{trial.get('label')}" + (f", round {trial['round']}" if trial.get("round", 1) != 1 else "")
-            found[label] = [(100 * at / (len(values) - 1), value) for at, value in enumerate(values)]
+            found[label] = [(100 * at / (len(values) - 1), value * 1000) for at, value in enumerate(values)]
     return dict(zip(_told_apart(found), found.values(), strict=True))
 
 

@@ -65,7 +65,7 @@ def framed(title: str, content: Markup, height: float = HEIGHT) -> Markup:
 def _gridline(y: float, value: float) -> Markup:
     return Markup(
         '<line class="axis" x1="%s" x2="%s" y1="%.1f" y2="%.1f"/><text x="%s" y="%.1f" text-anchor="end">%s</text>'
-    ) % (LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 3, f"{value:.3g}")
+    ) % (LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 3, f"{value:.3g}" if value < 1000 else f"{value:,.0f}")
 
 
 def _label(name: str, at: Point, taken: list[float]) -> Markup:
