@@ -21,6 +21,11 @@ from gptoss_flow.words import suggest
 KIND = "bench"
 FORMATS = ("table", "json", "csv", "md", "junit")
 SAMPLE_ONLY = ("profile", "url", "prompt", "max_tokens", "temperature", "pause")
+FLOW_ONLY = {
+    "given": "-i", "inputs_file": "--inputs", "servers": "--server", "steps": "--step", "changes": "--set",
+    "out": "-o", "save_baseline": "--save-baseline", "save_profile": "--save-profile", "record": "--record",
+    "record_dir": "--record-dir", "locked": "--locked",
+}  # fmt: skip
 
 
 @click.command("bench")
@@ -108,6 +113,9 @@ def command(
     if what.isascii() and what.isdigit():
         from gptoss_flow.cli.bench_sample import take_sample
 
+        for name, option in FLOW_ONLY.items():
+            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{option} is for a flow, not for a sample (bench N)")
         if profile is not None and url is not None:
             raise click.UsageError("say --profile or --url, not both")
         if form not in ("table", "json"):

@@ -68,7 +68,9 @@ def test_the_page_has_figures_gates_and_plots() -> None:
     over_load, curves, timelines = 4, 3, 3
     assert drawn.count("<figure>") == over_load + curves + timelines
     assert drawn.count("<polyline") == over_load * 1 + curves * 3
-    assert ">600</text>" in drawn and ">2,400</text>" in drawn  # ms at the 95th percentile, of load 1 and of load 4
+    assert (
+        ">600</text>" in drawn and ">2,400</text>" in drawn
+    )  # ms at the 95th percentile, of load 1 and of load 4
     assert drawn.count('class="turn prefill"') == 3 * 8
     assert drawn in draw_html(report)
 
