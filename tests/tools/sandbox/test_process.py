@@ -110,10 +110,10 @@ def test_a_secret_stands_in_no_command_line(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StepError, match="cannot be run: No such file"):
+    with pytest.raises(StepError, match="cannot be run: no-such-program: No such file"):
         ran(tmp_path, "no-such-program")
     (tmp_path / "plain").write_text("x")
-    with pytest.raises(StepError, match="cannot be run: Permission denied"):
+    with pytest.raises(StepError, match=r"cannot be run: \./plain: Permission denied"):
         ran(tmp_path, "./plain")
 
 

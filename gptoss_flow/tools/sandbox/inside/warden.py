@@ -154,7 +154,7 @@ class Warden:
         try:
             self.start()
         except OSError as error:
-            self.end("error", os.strerror(error.errno or errno.EINVAL))
+            self.end("error", f"{self.spec['argv'][0][:200]}: {os.strerror(error.errno or errno.EINVAL)}")
         self.control.say(b"b", b"")
         self.take()
         next_look = 0.0
