@@ -42,7 +42,7 @@ class ToolFailedError(FlowError):
     """A tool said that it could not do what it was asked to."""
 
     def __init__(self, error: StepError) -> None:
-        super().__init__(error.message)
+        super().__init__(*error.message.splitlines())
         self.exit_code = error.exit_code
 
 

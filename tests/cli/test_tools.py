@@ -23,6 +23,14 @@ def count(text: str, of: str = "e", limit: int | None = None) -> dict:
 def broken(): raise OSError("no beans")
 '''
 
+FAR_OFF = """\
+*** Begin Patch
+*** Update File: helpers.py
+-def broken(): raise OSError("no more beans")
++def broken(): pass
+*** End Patch
+"""
+
 
 @pytest.fixture
 def flow(command: Command) -> Path:
@@ -95,6 +103,7 @@ def test_a_tool_is_called_with_words_or_json(command: Command, flow: Path) -> No
         (["read_file", "--json", "[]"], 2, "--json: the arguments are an object"),
         (["read_file", "path=@missing"], 2, "path: cannot read missing: No such file"),
         (["read_file", "path=missing"], 1, '"missing" does not exist'),
+        (["apply_patch", f"patch={FAR_OFF}"], 1, "Nearest in the file:\n"),
         (["./helpers.py:broken"], 1, 'tool "broken": OSError: no beans (helpers.py:8)'),
         (["./helpers.py:nope"], 2, '"helpers.py" has no function "nope"'),
         (["beans.other", "--flow", "flow.yaml"], 2, 'the tool server "beans" has no tool "other"'),
