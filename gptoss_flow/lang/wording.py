@@ -129,10 +129,14 @@ def _said(error: ErrorDetails, value: str) -> Said:
     return Said(value, "is not allowed here", "see the schema of this file")
 
 
+_AS_YAML = {"True": "true", "False": "false", "None": "null"}
+
+
 def _allowed(error: ErrorDetails) -> list[str]:
     # pydantic gives the words as one text: 'a', 'b' or 3.
     said = str(error.get("ctx", {}).get("expected", ""))
-    return [quoted or bare for quoted, bare in re.findall(r"'([^']*)'|([^\s,']+)", said) if bare != "or"]
+    found = re.findall(r"'([^']*)'|([^\s,']+)", said)
+    return [quoted or _AS_YAML.get(bare, bare) for quoted, bare in found if bare != "or"]
 
 
 def _hint_of_words(value: Any, words: list[str], templated: bool) -> str:

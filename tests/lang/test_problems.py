@@ -8,12 +8,22 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from gptoss_flow.fields import Duration, Expression, Identifier, Size, Strict, Templated
 from gptoss_flow.lang.document import parse_document
 from gptoss_flow.lang.problems import problems_of
+from gptoss_flow.lang.wording import said_of
 from gptoss_flow.sampling import Params
 
 
@@ -260,3 +270,9 @@ def test_whatever_is_wrong_every_problem_has_a_place_and_none_of_pydantics_words
         for problem in problems:
             assert problem.mark
             assert not [words for words in PYDANTIC if words in str(problem)], str(problem)
+
+
+def test_words_that_are_allowed_are_said_as_yaml_has_them() -> None:
+    with pytest.raises(ValidationError) as failed:
+        TypeAdapter(Literal[True, "auto"]).validate_python("bwrp")
+    assert said_of(failed.value.errors()).hint == "allowed: true, auto"
