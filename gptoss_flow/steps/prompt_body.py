@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from gptoss_flow.events import Json
-from gptoss_flow.fields import Expression, Identifier, Strict, Templated, Text, contradiction
+from gptoss_flow.fields import Expression, Identifier, Strict, Templated, Text, contradiction, is_template
 from gptoss_flow.permissions import Permissions
 from gptoss_flow.ports import Message, SandboxName, ToolCall
 from gptoss_flow.sampling import Params
@@ -15,6 +17,12 @@ from gptoss_flow.steps.base import CommonKeys
 
 MAX_TURNS = 8
 MAX_TOOL_CALLS = 64
+
+
+def _with_a_root(grammar: str) -> str:
+    if not is_template(grammar) and not re.search(r"(?m)^[ \t]*root[ \t]*::=", grammar):
+        raise PydanticCustomError("grammar", "has no rule for the whole answer; write root ::= …")
+    return grammar
 
 
 class CallBody(Strict):
@@ -105,7 +113,7 @@ class PromptKeys(Strict):
     """What tool code runs in; `true`, or a name: functions of one's own run in it too."""
     schema_: Annotated[dict[str, Any] | str | None, Field(alias="schema")] = None
     """JSON Schema that the answer must follow, or a file of such, relative to the flow; `output` is its value."""
-    grammar: str | None = None
+    grammar: Annotated[str, AfterValidator(_with_a_root)] | None = None
     """A grammar in GBNF that the answer must follow."""
     api: Literal["completion", "responses", "chat_completions"] | None = None
     """Which endpoint of the server is asked; the default is the fastest that it has."""

@@ -251,8 +251,12 @@ FAULTS = {
         '6:15: there is no file "answer.json"',
     ),
     "schema and grammar": (
-        PROMPT + "      schema: {}\n      grammar: x\n",
+        PROMPT + "      schema: {}\n      grammar: root ::= [a-z]\n",
         '3:3: "prompt" of step "a": "schema" and "grammar" exclude each other',
+    ),
+    "a grammar of nothing": (
+        PROMPT + "      grammar: rot ::= [a-z]\n",
+        '6:16: "rot ::= [a-z]" has no rule for the whole answer; write root ::= …',
     ),
     "a conversation of no step": (
         PROMPT + "      continue: b\n",
