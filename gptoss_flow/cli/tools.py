@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ def ls(flow: str | None, as_json: bool) -> None:
         click.echo(json.dumps([_as_json(known) for known in found], indent=2, ensure_ascii=False))
     else:
         rows = [(each.name, each.owner, each.tool.effect, described(each.tool)) for each in found]
-        click.echo(table(("NAME", "FROM", "EFFECT", "DESCRIPTION"), rows))
+        click.echo(table(("NAME", "FROM", "EFFECT", "DESCRIPTION"), rows, _columns()))
 
 
 @command.command("show")
@@ -63,7 +64,7 @@ def show(name: str, flow: str | None, as_json: bool) -> None:
         lines += ["", known.tool.description]
     click.echo(for_terminal("\n".join(lines)))
     if rows := argument_rows(known.tool):
-        click.echo(f"\n{table(('ARGUMENT', 'TYPE', 'NEEDED', 'ABOUT'), rows)}")
+        click.echo(f"\n{table(('ARGUMENT', 'TYPE', 'NEEDED', 'ABOUT'), rows, _columns())}")
 
 
 @command.command("call")
@@ -110,6 +111,11 @@ def call(
     if sys.stdout.isatty():
         text = for_terminal(text)
     click.echo(text.encode("utf-8", "backslashreplace"), nl=not text.endswith("\n"))
+
+
+def _columns() -> int | None:
+    """Of the terminal; None where the output is for another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _as_json(known: KnownTool) -> dict[str, Json]:

@@ -9,6 +9,8 @@ from gptoss_flow.fields import json_text
 from gptoss_flow.ports import Tool
 
 WIDTH = 80
+LONGEST_TYPE = 40
+"""Characters of a type that stand in its column."""
 
 
 def described(tool: Tool) -> str:
@@ -20,9 +22,14 @@ def argument_rows(tool: Tool) -> list[tuple[str, str, str, str]]:
     """Name, type, whether it is needed (or what it is without), and what is said of it."""
     properties = tool.parameters.get("properties") or {}
     needed = tool.parameters.get("required") or []
-    return [
-        (name, _type(about), _needed(name in needed, about), _about(about)) for name, about in properties.items()
-    ]
+    return [_row(name, about, needed=name in needed) for name, about in properties.items()]
+
+
+def _row(name: str, about: Mapping[str, Any], *, needed: bool) -> tuple[str, str, str, str]:
+    kind, said = _type(about), _about(about)
+    if len(kind) > LONGEST_TYPE:  # a list of words, which would push the rest out of sight
+        kind, said = "one of", f"{said}: {kind}" if said else kind
+    return name, kind, _needed(needed, about), said
 
 
 def _type(schema: Mapping[str, Any]) -> str:
