@@ -9,7 +9,7 @@ from gptoss_flow.fields import json_text
 from gptoss_flow.ports import Tool
 
 WIDTH = 80
-LONGEST_TYPE = 40
+LONGEST_TYPE = 20
 """Characters of a type that stand in its column."""
 
 
@@ -28,7 +28,7 @@ def argument_rows(tool: Tool) -> list[tuple[str, str, str, str]]:
 def _row(name: str, about: Mapping[str, Any], *, needed: bool) -> tuple[str, str, str, str]:
     kind, said = _type(about), _about(about)
     if len(kind) > LONGEST_TYPE:  # a list of words, which would push the rest out of sight
-        kind, said = "one of", f"{said}: {kind}" if said else kind
+        kind, said = "one of", f"{kind}. {said}" if said else kind
     return name, kind, _needed(needed, about), said
 
 

@@ -73,6 +73,11 @@ def test_a_tool_is_shown_with_what_it_takes(command: Command, flow: Path) -> Non
     assert (code, said["from"], said["parameters"]["required"]) == (0, "tool server beans", ["text"])
 
 
+def test_many_words_stand_where_there_is_room_for_them(command: Command) -> None:
+    shown = command("tools", "show", "write_file")[1]
+    assert "mode      one of   default create  create, overwrite, append. `create` refuses" in shown
+
+
 def test_a_tool_is_called_with_words_or_json(command: Command, flow: Path) -> None:
     Path("text.txt").write_text("eel")
     assert command("tools", "call", "./helpers.py:count", "text=@text.txt", "limit=3") == (
