@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,15 @@ def processes_of(folder: Path) -> list[psutil.Process]:
         if any(str(folder) in text for text in told):
             found.append(process)
     return found
+
+
+def command_lines_of_children() -> list[str]:
+    """Of all that this process has started; one that has ended and was not taken up yet has none."""
+    told = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            told.append(" ".join(process.cmdline()))
+    return told
 
 
 def gone_after(folder: Path, timeout_s: float = 10.0) -> float:

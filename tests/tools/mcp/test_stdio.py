@@ -22,6 +22,7 @@ from gptoss_flow.errors import FlowError, Invalid, StepError, Unavailable
 from gptoss_flow.tools.mcp.listing import ListedTool, Listing
 from gptoss_flow.tools.mcp.server import McpServer
 from gptoss_flow.tools.mcp.settings import ServerSettings
+from tests.processes import command_lines_of_children
 
 HOSTILE = Path(__file__).parent / "hostile.py"
 
@@ -38,12 +39,11 @@ async def running(given: ServerSettings, **more: Any) -> AsyncIterator[McpServer
         yield server
     finally:
         await server.aclose()
-        assert children() == []
+        assert keepers() == []
 
 
-def children() -> list[psutil.Process]:
-    found = psutil.Process().children(recursive=True)
-    return [child for child in found if "keeper.py" in " ".join(child.cmdline())]
+def keepers() -> list[str]:
+    return [line for line in command_lines_of_children() if "keeper.py" in line]
 
 
 def listed(how: str, tmp_path: Path, **more: Any) -> Listing:
@@ -262,6 +262,7 @@ import asyncio, os, sys
 from pathlib import Path
 from gptoss_flow.tools.mcp.server import McpServer
 from gptoss_flow.tools.mcp.settings import ServerSettings
+from tests.processes import command_lines_of_children
 
 async def main():
     given = ServerSettings(name="beans", command=(sys.executable, "-I", "-S", sys.argv[1], "deaf"), cwd=Path.cwd())

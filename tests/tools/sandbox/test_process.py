@@ -26,7 +26,7 @@ from gptoss_flow.tools.sandbox import guarded as room
 from gptoss_flow.tools.sandbox.job import LIMITS, MIB, Ended, Job, Kind, Launch, Limits
 from gptoss_flow.tools.sandbox.process import Kept, last_word, run
 from tests.conftest import need
-from tests.processes import gone_after
+from tests.processes import command_lines_of_children, gone_after
 from tests.tools.sandbox.attack import BOMB
 
 GONE_S = 1.0
@@ -101,7 +101,7 @@ def test_a_secret_stands_in_no_command_line(tmp_path: Path) -> None:
         job = Job(argv=["/bin/sh", "-c", f"{BEGUN}; sleep 60"], workspace=tmp_path, env={"KEY": "hush-hush"})
         task = asyncio.create_task(run(KINDS["bwrap"], job, timeout_s=30, keep_bytes=100))
         await asyncio.to_thread(begun, tmp_path)
-        told = [" ".join(one.cmdline()) for one in psutil.Process().children(recursive=True)]
+        told = command_lines_of_children()
         task.cancel()
         await asyncio.wait([task])
         return told
