@@ -59,7 +59,7 @@ def test_a_schema_is_followed(tiny_endpoint: Endpoint, api: Api) -> None:
 @pytest.mark.parametrize("choice", ["required", "read_file"])
 def test_a_call_that_is_demanded_is_made(tiny_endpoint: Endpoint, api: Api, choice: str) -> None:
     async def ask(model: LlamaModel, client: Client) -> Generation:
-        request = asked(api, Message("user", "Hello"), tools=(READ_FILE,), tool_choice=choice)
+        request = asked(api, Message("user", "What is your name?"), tools=(READ_FILE,), tool_choice=choice)
         return await model.generate(await model.render(request), lambda *_: None)
 
     assert [call.name for call in with_model(tiny_endpoint, ask).calls] == ["read_file"]
