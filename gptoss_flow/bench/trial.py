@@ -117,7 +117,7 @@ async def run_trial(
     trial = _result(driver.driven, answers, is_open=load.rate is not None)
     add_start(trial, target.start)
     if target.died.done() and not target.died.cancelled():
-        trial["error"] = f"the server died: {target.died.result()}"
+        trial["error"] = str(target.died.result())
     return trial
 
 
