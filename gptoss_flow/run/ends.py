@@ -9,6 +9,9 @@ from gptoss_flow.errors import ExitCode, StepError, worst
 from gptoss_flow.events import Json, RunFinished, RunStatus
 from gptoss_flow.record.state import Tokens
 
+ENDS_ALL = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMITED)
+"""What ends the flows inside steps with the run."""
+
 
 @dataclass(frozen=True)
 class RunResult:

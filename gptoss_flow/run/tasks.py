@@ -14,6 +14,8 @@ from gptoss_flow.run.known import Key
 
 Work = Coroutine[Any, Any, tuple[Outcome, ExitCode]]
 UnitTask = asyncio.Task[tuple[Outcome, ExitCode]]
+Post = Callable[[Callable[[], None]], None]
+"""Hands the loop what it is to do next: only the loop changes what the run knows of itself."""
 
 
 @dataclass(frozen=True, slots=True)
