@@ -12,6 +12,7 @@ from gptoss_flow.lang.defaults import STEPS
 from gptoss_flow.lang.document import Path
 from gptoss_flow.lang.inputs import Input
 from gptoss_flow.lang.load import LoadedFlow, brought_in, servers_of
+from gptoss_flow.plan.body import Nameable
 from gptoss_flow.plan.draft import Draft
 from gptoss_flow.plan.grants import permissions
 from gptoss_flow.plan.nested import MAX_STEPS, MAX_UNITS, count_steps, with_inner_servers
@@ -226,18 +227,11 @@ class _Compiler(Reader):
     def _drafts(self, part: str) -> Iterator[Draft]:
         steps = self.data.get(part)
         known = self.names.for_steps(final=part == "finally")
+        nameable = Nameable(self.tools, self.servers, self.inner)
         for step_id, step in steps.items() if isinstance(steps, dict) else ():
             if not isinstance(step, dict) or (part == "finally" and step_id not in self.names.finals):
                 continue  # its shape, or its name, is already a problem
-            draft = Draft(
-                self,
-                (part, step_id),
-                step,
-                tools=self.tools,
-                servers=self.servers,
-                inner=self.inner,
-                known=known,
-            )
+            draft = Draft(self, (part, step_id), step, nameable, known)
             for body in (draft.body, draft.fallback):
                 text = body.data.get("flow") if body is not None else None
                 if body is not None and isinstance(text, str) and text in self.broken:
