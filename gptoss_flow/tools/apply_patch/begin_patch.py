@@ -22,11 +22,15 @@ def parse(lines: list[str], first: int) -> list[Edit]:
     while not reader.is_at_end():
         edits.append(reader.edit())
     for number in range(reader.at + 1, len(lines)):
-        if lines[number].strip().strip("'\"") not in _AFTER:
+        if not _comes_after(lines[number]):
             raise fault(
                 number + 1, f"text after {END}: {shown(lines[number])}; send one patch with all files in it"
             )
     return edits
+
+
+def _comes_after(line: str) -> bool:
+    return line.strip().strip("'\"") in _AFTER
 
 
 class _Reader:
@@ -34,7 +38,8 @@ class _Reader:
 
     def __init__(self, lines: list[str], at: int) -> None:
         self._lines, self.at = lines, at
-        self._hunks = 0
+        self._last = next((n for n in range(len(lines) - 1, -1, -1) if not _comes_after(lines[n])), -1)
+        """The last line that is more than what may stand around a patch."""
 
     def _line(self) -> str:
         if self.at >= len(self._lines):
@@ -44,11 +49,7 @@ class _Reader:
     def is_at_end(self) -> bool:
         """At `*** End Patch`. With white space before it that is a kept line, unless nothing comes after it."""
         line = self._line()
-        if line.rstrip() == END:
-            return True
-        return line.strip() == END and all(
-            after.strip().strip("'\"") in _AFTER for after in self._lines[self.at + 1 :]
-        )
+        return line.rstrip() == END or (line.strip() == END and self.at >= self._last)
 
     def _is_at_marker(self) -> bool:
         return self._line().startswith((_ADD, _DELETE, _UPDATE)) or self.is_at_end()
@@ -80,23 +81,24 @@ class _Reader:
         lines: list[tuple[Sign, str]] = []
         while not self._is_at_marker():
             line = self._line()
-            if not line.startswith("+"):
-                if line.strip():
-                    raise fault(self.at + 1, f'each line of an added file begins with "+", not {shown(line)}')
-                if not self._only_blank_lines_follow():
-                    raise fault(self.at + 1, 'an empty line of an added file is written "+"')
-            else:
+            if line.startswith("+"):
                 lines.append(("+", line[1:]))
-            self.at += 1
+                self.at += 1
+            elif line.strip():
+                raise fault(self.at + 1, f'each line of an added file begins with "+", not {shown(line)}')
+            elif not self._passes_last_blank_lines():
+                raise fault(self.at + 1, 'an empty line of an added file is written "+"')
         return Edit(kind="add", path=path, line=number, hunks=(Hunk(1, number, tuple(lines)),))
 
-    def _only_blank_lines_follow(self) -> bool:
+    def _passes_last_blank_lines(self) -> bool:
+        """Go on to the marker that follows blank lines; where none does, stay."""
         here = self.at
         while not self._line().strip():
             self.at += 1
-        found = self._is_at_marker()
+        if self._is_at_marker():
+            return True
         self.at = here
-        return found
+        return False
 
     def _update(self, path: str, number: int) -> Edit:
         move_to = ""
@@ -107,10 +109,8 @@ class _Reader:
             self.at += 1
         hunks: list[Hunk] = []
         while not self._is_at_marker():
-            if not self._line().strip() and self._only_blank_lines_follow():
-                self.at += 1
-                continue
-            hunks.append(self._hunk(len(hunks) + 1))
+            if self._line().strip() or not self._passes_last_blank_lines():
+                hunks.append(self._hunk(len(hunks) + 1))
         if not hunks and not move_to:
             raise fault(number, f'"{_UPDATE} {path}" is followed by no change')
         return Edit(kind="update", path=path, line=number, hunks=tuple(hunks), move_to=move_to)

@@ -10,7 +10,7 @@ from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.apply_patch import begin_patch, unified
-from gptoss_flow.tools.apply_patch.edits import MAX_FILES, MAX_HUNKS, MAX_PATCH_BYTES, Edit
+from gptoss_flow.tools.apply_patch.edits import MAX_ANCHORS, MAX_FILES, MAX_HUNKS, MAX_PATCH_BYTES, Edit
 from gptoss_flow.tools.apply_patch.placing import Misplaced, Placed
 from gptoss_flow.tools.apply_patch.text import changed, new_text, read
 from gptoss_flow.tools.commit import Change
@@ -47,6 +47,7 @@ def parse(patch: str) -> list[Edit]:
     for count, most, what in (
         (len(edits), MAX_FILES, "files"),
         (sum(len(edit.hunks) for edit in edits), MAX_HUNKS, "changes"),
+        (sum(len(hunk.anchors) for edit in edits for hunk in edit.hunks), MAX_ANCHORS, 'lines behind "@@"'),
     ):
         if count > most:
             raise refusal(f"the patch has {count:,} {what}, more than {most:,}; send it in parts")

@@ -12,6 +12,7 @@ from gptoss_flow.tools.workspace import refusal
 MAX_PATCH_BYTES = 2 << 20
 MAX_FILES = 200
 MAX_HUNKS = 2000
+MAX_ANCHORS = 2 * MAX_HUNKS
 
 Sign = Literal[" ", "-", "+"]
 

@@ -168,8 +168,13 @@ def _hunk(lines: list[str], at: int, number: int) -> tuple[Hunk, int]:
             and (line[:1] not in (" ", "+", "-") or line == "-- ")
         ):
             break
-        if line == "" and not counted and not _more(lines, at):
-            break
+        if line == "" and not counted:  # kept lines, if one of the same change follows behind them
+            behind = next((n for n in range(at, len(lines)) if lines[n]), len(lines))
+            if behind == len(lines) or not _is_of_a_change(lines[behind]):
+                break
+            found += [(" ", "")] * (behind - at)
+            at = behind
+            continue
         sign = line[:1] or " "
         if sign not in " +-":
             break
@@ -197,10 +202,8 @@ def _ends_a_file(lines: list[str], at: int) -> bool:
     return _is_file_header(lines, at) or lines[at].startswith(("diff ", "@@", "Index: ", "===", "-- ", "```"))
 
 
-def _more(lines: list[str], at: int) -> bool:
-    """Whether a line of the same change follows behind empty ones."""
-    rest = next((line for line in lines[at:] if line), "")
-    return rest[:1] in (" ", "+", "-") and not rest.startswith("--- ")
+def _is_of_a_change(line: str) -> bool:
+    return line[:1] in (" ", "+", "-") and not line.startswith("--- ")
 
 
 def _both_names(text: str) -> tuple[str, str] | None:
@@ -209,9 +212,10 @@ def _both_names(text: str) -> tuple[str, str] | None:
         match = re.fullmatch(r'("(?:[^"\\]|\\.)*") (.+)', text)
         pair = (match[1], match[2]) if match else None
     else:
-        half = len(text) // 2
+        # The names are alike behind their first slashes, so their lengths tell where the second one begins.
+        half, with_b = len(text) // 2, (len(text) + text.find("/") - 2) // 2
         places = [half] if text[half : half + 1] == " " else []
-        places += [match.start() for match in re.finditer(" b/", text)]
+        places += [with_b] if with_b > 0 and text.startswith(" b/", with_b) else []
         pair = next(
             (
                 (text[:n], text[n + 1 :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,34 @@ def test_a_million_hunks_are_refused_at_once(call: Call, workspace: Path) -> Non
     with pytest.raises(StepError, match="200,000 changes, more than 2,000"):
         call("apply_patch", patch="--- a\n+++ a\n" + "@@\n-x\n" * 200_000)
     assert time.process_time() - began < 5
+
+
+MANY = 150_000
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        f"*** Begin Patch\n*** Add File: a\n+x{chr(10) * MANY}*** End Patch",
+        f"*** Begin Patch\n*** Update File: a\n*** Move to: b\n{chr(10) * MANY}*** End Patch",
+        "*** Begin Patch\n*** Update File: a\n@@\n+x\n" + " *** End Patch\n" * (MANY // 4) + "x",
+        f"--- a\n+++ a\n@@\n{chr(10) * MANY}+x\n",
+        f"diff --git a/x{' b/' * MANY}\nnew file mode 100644\n",
+        f'diff --git "a/{chr(92) * 2 * MANY}" b/x\nnew file mode 100644\n',
+    ],
+    ids=["added", "moved", "ends", "uncounted", "names", "quoted"],
+)
+def test_a_text_made_to_be_slow_is_read_in_time(patch: str) -> None:
+    began = time.process_time()
+    with suppress(StepError):
+        parse(patch)
+    assert time.process_time() - began < 5
+
+
+def test_more_lines_that_changes_stand_below_than_anybody_writes_are_refused() -> None:
+    changes = ("@@ x\n" * 200 + " x\n+y\n") * 21
+    with pytest.raises(StepError, match=r'the patch has 4,200 lines behind "@@", more than 4,000'):
+        parse(f"*** Begin Patch\n*** Update File: a\n{changes}*** End Patch")
 
 
 @pytest.mark.parametrize(
