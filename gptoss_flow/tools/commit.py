@@ -8,18 +8,26 @@ before that, by an error or by kill -9, is taken back: at once, or by the next w
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.ports import ToolContext
-from gptoss_flow.tools.workspace import Place, explained, open_at, read_head, refusal
+from gptoss_flow.tools.commit_journal import (
+    JOURNAL,
+    OWN_FOLDER,
+    STAGE,
+    WHERE,
+    Entry,
+    State,
+    read_journal,
+    write_journal,
+)
+from gptoss_flow.tools.workspace import Place, explained, open_at, refusal
 from gptoss_flow.tools.writing import (
     Content,
     content_at,
@@ -27,17 +35,11 @@ from gptoss_flow.tools.writing import (
     held,
     make_folder,
     missing_folders,
-    require_allowed,
     write_new,
 )
 
 MAX_FILE_BYTES = 16 << 20
-_STATE = ".gptoss-flow"
-_STAGE = (_STATE, "patch")
-_JOURNAL, _UNFINISHED = "journal", "journal.new"
-_JOURNAL_BYTES = 4 << 20
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-_WHERE = "/".join(_STAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +52,6 @@ class Change:
     mode: int = 0o666
     """Of what is new; a file that is replaced keeps its own, where `exact` does not say otherwise."""
     exact: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """A file as the journal knows it."""
-
-    digest: str
-    mode: int
-
-    @classmethod
-    def of(cls, content: Content | None) -> _State | None:
-        return cls(sha256(content.data).hexdigest(), content.mode) if content else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A line of the journal. `number` is part of the names that it has in the stage."""
-
-    number: int
-    place: Place
-    before: _State | None
-    after: _State | None
 
 
 @contextmanager
@@ -92,11 +72,11 @@ def commit(root: int, context: ToolContext, changes: Sequence[Change]) -> None:
         try:
             folders = _new_folders(root, ordered)
             entries = [_staged(root, stage, number, change) for number, change in enumerate(ordered)]
-            _write_journal(stage, entries, folders)
+            write_journal(stage, entries, folders)
         except OSError as failure:
             _emptied(stage)
             raise refusal(
-                f"nothing was changed: it could not be prepared in {_WHERE}: {failure.strerror}"
+                f"nothing was changed: it could not be prepared in {WHERE}: {failure.strerror}"
             ) from None
         except StepError:
             _emptied(stage)
@@ -112,7 +92,7 @@ def commit(root: int, context: ToolContext, changes: Sequence[Change]) -> None:
                 if entry.after is not None:
                     _put(root, stage, [entry])
             _synced(root, entries)
-            os.unlink(_JOURNAL, dir_fd=stage)
+            os.unlink(JOURNAL, dir_fd=stage)
         except (OSError, StepError) as failure:
             _roll_back(root, stage, entries, folders)
             said = _unwritten(failure, at) if isinstance(failure, OSError) else failure.message
@@ -125,7 +105,7 @@ def commit(root: int, context: ToolContext, changes: Sequence[Change]) -> None:
 def _unwritten(failure: OSError, place: Place) -> str:
     """Why a file could not be put in place, in words for who wanted it."""
     if failure.errno == errno.EXDEV:
-        return f"{place} lies on another file system than {_WHERE} of the workspace, and is not written"
+        return f"{place} lies on another file system than {WHERE} of the workspace, and is not written"
     if failure.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR):
         return explained(failure, place)
     return f"{place} cannot be written: {failure.strerror}"
@@ -136,22 +116,22 @@ def _stage(root: int) -> Iterator[int]:
     """The folder for what is not in place yet; it is removed again, and what holds it, if that is ours too."""
     made = False
     try:
-        made = bool(missing_folders(root, _STAGE))
-        make_folder(root, _STAGE[:1], 0o700)
-        make_folder(root, _STAGE, 0o700)
-        stage = open_at(root, _STAGE, folder=True)
+        made = bool(missing_folders(root, STAGE))
+        make_folder(root, STAGE[:1], 0o700)
+        make_folder(root, STAGE, 0o700)
+        stage = open_at(root, STAGE, folder=True)
     except OSError as failure:
-        raise refusal(f"nothing was changed: {_WHERE} cannot be made: {failure.strerror}") from None
+        raise refusal(f"nothing was changed: {WHERE} cannot be made: {failure.strerror}") from None
     try:
         if os.listdir(stage):  # noqa: PTH208  # of a descriptor
-            raise refusal(f"nothing was changed: {_WHERE} holds what is not ours; remove that folder")
+            raise refusal(f"nothing was changed: {WHERE} holds what is not ours; remove that folder")
         yield stage
     finally:
         os.close(stage)
         with suppress(OSError):
-            os.rmdir("/".join(_STAGE), dir_fd=root)
+            os.rmdir(WHERE, dir_fd=root)
             if made:
-                os.rmdir(_STATE, dir_fd=root)
+                os.rmdir(OWN_FOLDER, dir_fd=root)
 
 
 def _new_folders(root: int, changes: Sequence[Change]) -> list[tuple[str, ...]]:
@@ -167,7 +147,7 @@ def _new_folders(root: int, changes: Sequence[Change]) -> list[tuple[str, ...]]:
     return list(found)
 
 
-def _staged(root: int, stage: int, number: int, change: Change) -> _Entry:
+def _staged(root: int, stage: int, number: int, change: Change) -> Entry:
     """The file as it was and as it is to be, in the stage."""
     before, after = change.before, None
     if before is not None:
@@ -184,11 +164,11 @@ def _staged(root: int, stage: int, number: int, change: Change) -> _Entry:
         mode, exact = (before.mode, True) if before and keeps else (change.mode, change.exact)
         owner = before.owner if before else None
         written = write_new(stage, f"new-{number}", change.after, mode=mode, exact=exact, owner=owner)
-        after = _State(sha256(change.after).hexdigest(), written)
-    return _Entry(number, change.place, _State.of(before), after)
+        after = State(sha256(change.after).hexdigest(), written)
+    return Entry(number, change.place, State.of(before), after)
 
 
-def _put(root: int, stage: int, entries: Sequence[_Entry]) -> None:
+def _put(root: int, stage: int, entries: Sequence[Entry]) -> None:
     """Put files in place, or remove them, each only if it still is what it was read as."""
     for entry in entries:
         place, new = entry.place, f"new-{entry.number}"
@@ -209,11 +189,11 @@ def _put(root: int, stage: int, entries: Sequence[_Entry]) -> None:
                     os.rename(new, name, src_dir_fd=stage, dst_dir_fd=folder)
 
 
-def _now(root: int, place: Place) -> _State | None:
-    return _State.of(content_at(root, place, MAX_FILE_BYTES))
+def _now(root: int, place: Place) -> State | None:
+    return State.of(content_at(root, place, MAX_FILE_BYTES))
 
 
-def _synced(root: int, entries: Sequence[_Entry]) -> None:
+def _synced(root: int, entries: Sequence[Entry]) -> None:
     for parts in {entry.place.parts[:-1] for entry in entries}:
         with suppress(FileNotFoundError, NotADirectoryError):  # it is gone again, or a file once more
             descriptor = open_at(root, parts, folder=True)
@@ -229,25 +209,25 @@ def _synced(root: int, entries: Sequence[_Entry]) -> None:
 def _taken_back(root: int, context: ToolContext) -> list[str]:
     """Take back what an earlier writer left half done; a line for each file that was not as it had left it."""
     try:
-        stage = open_at(root, _STAGE, folder=True)
+        stage = open_at(root, STAGE, folder=True)
     except FileNotFoundError:
         return []
     except OSError as failure:
-        raise refusal(f"{_WHERE} in the workspace cannot be opened: {failure.strerror}") from None
+        raise refusal(f"{WHERE} in the workspace cannot be opened: {failure.strerror}") from None
     try:
         said = []
-        if (read := _read_journal(stage, context)) is not None:
+        if (read := read_journal(stage, context)) is not None:
             said = ["an earlier change was interrupted and is taken back", *_roll_back(root, stage, *read)]
         _emptied(stage)
     finally:
         os.close(stage)
     with suppress(OSError):
-        os.rmdir(_WHERE, dir_fd=root)
-        os.rmdir(_STATE, dir_fd=root)  # unless records lie there
+        os.rmdir(WHERE, dir_fd=root)
+        os.rmdir(OWN_FOLDER, dir_fd=root)  # unless records lie there
     return said
 
 
-def _roll_back(root: int, stage: int, entries: Sequence[_Entry], folders: Sequence[tuple[str, ...]]) -> list[str]:
+def _roll_back(root: int, stage: int, entries: Sequence[Entry], folders: Sequence[tuple[str, ...]]) -> list[str]:
     """Make everything as it was. Repeating it, from wherever it was cut short, changes nothing."""
     said = []
     try:
@@ -259,17 +239,17 @@ def _roll_back(root: int, stage: int, entries: Sequence[_Entry], folders: Sequen
         for entry in entries:
             said += _restored(root, stage, entry) if entry.after is None else []
         _synced(root, entries)
-        os.unlink(_JOURNAL, dir_fd=stage)
+        os.unlink(JOURNAL, dir_fd=stage)
     except OSError as failure:
         raise refusal(
             f"a change was cut short and cannot be taken back: {failure.strerror}; the files as they were are in "
-            f"{_WHERE} of the workspace, named old-N"
+            f"{WHERE} of the workspace, named old-N"
         ) from None
     _emptied(stage)
     return said
 
 
-def _restored(root: int, stage: int, entry: _Entry) -> list[str]:
+def _restored(root: int, stage: int, entry: Entry) -> list[str]:
     place, old = entry.place, f"old-{entry.number}"
     try:
         now = _now(root, place)
@@ -284,77 +264,11 @@ def _restored(root: int, stage: int, entry: _Entry) -> list[str]:
             os.unlink(place.parts[-1], dir_fd=folder)
         return []
     kept = content_at(stage, Place(place.root, (old,), old), MAX_FILE_BYTES)
-    if _State.of(kept) != entry.before:
-        raise OSError(errno.EIO, f"{_WHERE}/{old} is not what the journal says")
+    if State.of(kept) != entry.before:
+        raise OSError(errno.EIO, f"{WHERE}/{old} is not what the journal says")
     with folder_of(root, place.parts) as folder:
         os.rename(old, place.parts[-1], src_dir_fd=stage, dst_dir_fd=folder)
     return []
-
-
-def _write_journal(stage: int, entries: Sequence[_Entry], folders: Sequence[tuple[str, ...]]) -> None:
-    lines = [
-        {
-            "parts": entry.place.parts,
-            **{
-                key: [state.digest, state.mode] if state else None
-                for key, state in (("before", entry.before), ("after", entry.after))
-            },
-        }
-        for entry in entries
-    ]
-    data = json.dumps({"version": 1, "files": lines, "folders": folders}).encode()
-    write_new(stage, _UNFINISHED, data, mode=0o600, exact=True, owner=None)
-    os.rename(_UNFINISHED, _JOURNAL, src_dir_fd=stage, dst_dir_fd=stage)
-    os.fsync(stage)
-
-
-def _read_journal(stage: int, context: ToolContext) -> tuple[list[_Entry], list[tuple[str, ...]]] | None:
-    """The journal, if there is one. Others may write there: it can ask for nothing that a patch could not."""
-    try:
-        descriptor = open_at(stage, (_JOURNAL,))
-    except FileNotFoundError:
-        return None
-    except OSError:
-        raise _foreign() from None
-    try:
-        data = read_head(descriptor, _JOURNAL_BYTES)
-    finally:
-        os.close(descriptor)
-    try:
-        read = json.loads(data)
-        if read["version"] != 1:
-            raise ValueError
-        entries = [
-            _Entry(number, _place(line["parts"], context), _state(line["before"]), _state(line["after"]))
-            for number, line in enumerate(read["files"])
-        ]
-        folders = [_place(parts, context).parts for parts in read["folders"]]
-    except (ValueError, TypeError, KeyError, RecursionError, StepError):
-        raise _foreign() from None
-    return entries, folders
-
-
-def _place(parts: Any, context: ToolContext) -> Place:
-    if not parts or not all(isinstance(name, str) for name in parts):
-        raise ValueError
-    if {"", ".", ".."} & set(parts) or any("/" in name or "\0" in name for name in parts):
-        raise ValueError
-    place = Place(context.workspace, tuple(parts), "/".join(parts))
-    require_allowed(place)
-    return place
-
-
-def _state(value: Any) -> _State | None:
-    if value is None:
-        return None
-    digest, mode = value
-    return _State(str(digest), int(mode))
-
-
-def _foreign() -> StepError:
-    return refusal(
-        f"{_WHERE}/{_JOURNAL} in the workspace is not one of this program; look at it, and remove the folder"
-    )
 
 
 def _emptied(stage: int) -> None:

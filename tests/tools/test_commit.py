@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.tools import commit as committing
-from gptoss_flow.tools import writing
+from gptoss_flow.tools import commit_journal, writing
 from tests.faults.patches import NEW, OLD, PATCH, prepared, undone
 from tests.tools.conftest import Call, plant, tree
 
@@ -151,6 +151,9 @@ def half_done(call: Call, workspace: Path) -> None:
         '{"version": 1, "files": [{"parts": [".git", "config"], "before": null, "after": null}], "folders": []}',
         '{"version": 1, "files": [], "folders": [[".git"]]}',
         '{"version": 1, "files": [{"parts": "ab", "before": 1, "after": null}], "folders": []}',
+        '{"version": 1, "files": [{"parts": ["a"], "before": ["x", 1e999], "after": null}], "folders": []}',
+        '{"version": 1, "files": [{"parts": ["\\ud800"], "before": null, "after": null}], "folders": []}',
+        '{"version": 1, "files": [], "folders": [["\\ud800"]]}',
     ],
 )
 def test_a_journal_that_others_wrote_is_not_followed(call: Call, workspace: Path, journal: str) -> None:
@@ -161,6 +164,12 @@ def test_a_journal_that_others_wrote_is_not_followed(call: Call, workspace: Path
     ):
         call("write_file", path="b", content="x")
     assert tree(workspace.parent) == before
+
+
+def test_what_no_journal_could_take_back_is_not_begun(call: Call, workspace: Path) -> None:
+    with pytest.raises(StepError, match="nothing was changed: paths so deep"):
+        call("write_file", path="a/" * 2000 + "x", content="x", parents=True)
+    assert tree(workspace) == {}
 
 
 def test_a_forged_journal_cannot_bring_in_what_it_does_not_have(
@@ -179,7 +188,7 @@ def test_a_forged_journal_cannot_bring_in_what_it_does_not_have(
 
 
 def writing_digest(text: str) -> str:
-    state = committing._State.of(writing.Content(text.encode(), 0o644, (0, 0)))
+    state = commit_journal.State.of(writing.Content(text.encode(), 0o644, (0, 0)))
     assert state is not None
     return state.digest
 
@@ -193,19 +202,20 @@ def test_a_stage_that_leads_elsewhere_is_refused(call: Call, workspace: Path, tm
 
 
 def test_a_file_that_others_change_meanwhile_is_not_overwritten(
-    call: Call, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, workspace: Path, own_state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared(workspace)
-    real = committing._write_journal
+    real = committing.write_journal
 
     def meanwhile(*args: object) -> None:
         real(*args)  # type: ignore[arg-type]
         plant(workspace, {"d/b.txt": "mine\n"})
 
-    monkeypatch.setattr(committing, "_write_journal", meanwhile)
+    monkeypatch.setattr(committing, "write_journal", meanwhile)
     with pytest.raises(StepError, match=r'"d/b\.txt" was changed by somebody else meanwhile; read it again'):
         call("apply_patch", patch=PATCH)
     assert tree(workspace) == {**OLD, "d/b.txt": b"mine\n"}
+    assert list(own_state.rglob("*.json")) == [], "what was not made needs no undo"
 
 
 def test_one_writer_waits_for_another_and_not_for_ever(

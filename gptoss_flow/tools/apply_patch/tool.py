@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.apply_patch.draft import Draft, parse
@@ -36,7 +37,11 @@ def apply_patch(arguments: ApplyPatch, context: ToolContext) -> Json:
         undo = None
         if changes and not arguments.dry_run:
             undo = keep(context, changes)
-            commit(root, context, changes)
+            try:
+                commit(root, context, changes)
+            except StepError:
+                forget(context, undo)
+                raise
     return {
         "applied": not arguments.dry_run,
         "files": draft.told,
