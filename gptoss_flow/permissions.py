@@ -42,6 +42,9 @@ class Permissions(Strict):
     """Hosts that tools may ask: `example.org`, `*.example.org`, private ones only as `127.0.0.1:8080`."""
     network: Templated[bool] | None = None
     """Whether tool code in the sandbox may use the network; a step's word counts for more than its flow's."""
+    own_files: Templated[bool] | None = None
+    """Whether tools may write what the flow is made of: flows, profiles, flow.lock, its own code and schemas; a
+    step's word counts for more than its flow's."""
 
 
 RULES = ("allow", "ask", "deny")
@@ -54,13 +57,14 @@ NONE = Permissions()
 
 
 def merged(of_flow: Permissions, of_step: Permissions) -> Permissions:
-    """The rules and hosts of both."""
+    """The rules and hosts of both, and the step's word before the flow's."""
     return Permissions.model_construct(
         allow=[*of_flow.allow, *of_step.allow],
         ask=[*of_flow.ask, *of_step.ask],
         deny=[*of_flow.deny, *of_step.deny],
         hosts=list(dict.fromkeys([*of_flow.hosts, *of_step.hosts])),
         network=of_flow.network if of_step.network is None else of_step.network,
+        own_files=of_flow.own_files if of_step.own_files is None else of_step.own_files,
     )
 
 

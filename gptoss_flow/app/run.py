@@ -21,6 +21,7 @@ from gptoss_flow.app.kept_files import KeptFiles, keep_outputs
 from gptoss_flow.app.lock import lock_command, pins_by_flow
 from gptoss_flow.app.masked_tools import masking
 from gptoss_flow.app.models import ServedModels
+from gptoss_flow.app.own_files import own_files
 from gptoss_flow.app.repository import describe_repository
 from gptoss_flow.app.tool_servers import ToolServers
 from gptoss_flow.app.tools import FlowTools
@@ -214,7 +215,10 @@ async def run_flow(
         on_chosen=files.profile,
     )
     tool_context = ToolContext(
-        workspace=bound.workspace, readable=bound.readable, grants=Grants(unsandboxed=unsandboxed)
+        workspace=bound.workspace,
+        readable=bound.readable,
+        own_files=own_files(bound),
+        grants=Grants(unsandboxed=unsandboxed),
     )
     put_back(resume.panes if resume else {}, tool_context.kept_for_run)
     servers = ToolServers(

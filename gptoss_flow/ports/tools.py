@@ -69,6 +69,9 @@ class ToolContext:
     workspace: Path
     readable: tuple[Path, ...] = ()
     """Empty where a model calls."""
+    own_files: tuple[Path, ...] = ()
+    """What the flow is made of, by real paths: files, and folders with all that is in them. No tool writes there;
+    empty where the flow lets them."""
     step: str = ""
     """The step (or item) that calls."""
     call_id: str = ""

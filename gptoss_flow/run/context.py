@@ -163,10 +163,12 @@ class Context:
             sandbox=self._node.step.sandbox_name() or "auto",
             sandboxed=self._node.step.sandbox_name() is not None,
         )
+        writes_own = bool(of_both.own_files) and all(each.own_files is not False for each in outer)
         return replace(
             base,
             step=self.step_id,
             call_id=call_id,
+            own_files=() if writes_own else base.own_files,
             readable=() if by_model else base.readable,
             grants=grants,
             env=env or {},

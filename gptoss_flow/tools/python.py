@@ -88,6 +88,7 @@ class Session:
             job = Job(
                 argv=kind.program("interpreter.py"),
                 workspace=context.workspace,
+                own_files=context.own_files,
                 env=context.env,
                 network=context.grants.network,
                 replies=True,

@@ -35,6 +35,7 @@ async def call_in_sandbox(tool: str, origin: Origin, arguments: Mapping[str, Jso
     job = Job(
         argv=kind.program("function.py"),
         workspace=context.workspace,
+        own_files=context.own_files,
         env=context.env,
         network=context.grants.network,
     )

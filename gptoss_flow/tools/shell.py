@@ -40,6 +40,7 @@ async def execute(arguments: Shell, context: ToolContext) -> Json:
     job = Job(
         argv=["/bin/sh", "-c", command] if isinstance(command, str) else command,
         workspace=context.workspace,
+        own_files=context.own_files,
         env=context.env,
         network=context.grants.network,
     )

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from gptoss_flow.escape import is_unsafe, one_line
 from gptoss_flow.ports import ToolContext
@@ -47,19 +48,29 @@ def writable(path: str, context: ToolContext, *, relative: bool = False) -> Plac
         raise refusal(f'path "{shown}" is the workspace itself; name a file in it')
     if path.endswith("/"):
         raise refusal(f"{place} names a folder; name a file")
-    require_allowed(place)
+    require_allowed(place, context)
     return place
 
 
-def require_allowed(place: Place) -> None:
-    """Raises `StepError` for what is git's or this program's own, and for what it runs from: as in the sandbox."""
+def require_allowed(place: Place, context: ToolContext) -> None:
+    """Raises `StepError` for what is git's or this program's own, what it runs from, and what the flow is made of:
+    as in the sandbox."""
     for name in place.parts:
         if is_forbidden(name):
             raise refusal(f'{place} lies in "{one_line(name)}", which tools may not write')
     full = _folded(posixpath.join(os.path.realpath(place.root), *place.parts))
     for running in guarded.running_from():
-        if full == _folded(running) or full.startswith(f"{_folded(running)}/"):
+        if _is_within(full, running):
             raise refusal(f"{place} lies in {one_line(str(running))}, from which this program runs")
+    if any(_is_within(full, own) for own in context.own_files):
+        raise refusal(
+            f"{place} is part of what the flow is made of, which tools write only where the flow says "
+            "permissions: {own_files: true}"
+        )
+
+
+def _is_within(full: str, place: Path) -> bool:
+    return full == _folded(place) or full.startswith(f"{_folded(place)}/")
 
 
 def _folded(path: str | os.PathLike[str]) -> str:

@@ -86,7 +86,7 @@ def taking_back(root: int, context: ToolContext, identity: str) -> list[Change]:
     changes, differing = [], []
     for file in files:
         place = Place(context.workspace, tuple(file["parts"]), "/".join(file["parts"]))
-        require_allowed(place)
+        require_allowed(place, context)
         now = content_at(root, place, MAX_FILE_BYTES)
         if (sha256(now.data).hexdigest() if now else None) != file["after"]:
             differing.append(str(place))

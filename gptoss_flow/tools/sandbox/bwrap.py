@@ -138,8 +138,8 @@ class Bubblewrap:
         program = find()
         if isinstance(program, Problem):
             raise unavailable(program)
-        workspace = checked(job.workspace)
-        kept = guarded(workspace)
+        workspace = checked(job.workspace, job.own_files)
+        kept = guarded(workspace, job.own_files)
         given = arguments(
             this_host(),
             workspace,

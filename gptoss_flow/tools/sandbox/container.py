@@ -81,11 +81,11 @@ class Container:
         program = trusted_program(f"{folder}/{self.name}" for folder in FOLDERS)
         if not isinstance(program, str):
             raise unavailable(_missing(self.name))
-        workspace = checked(job.workspace)
+        workspace = checked(job.workspace, job.own_files)
         if {",", '"'} & set(f"{workspace}{INSIDE}"):
             raise refusal(f"{self.name} takes no workspace whose path holds a comma or a quote")
         container = f"gptoss-flow-{secrets.token_hex(8)}"
-        kept = guarded(workspace)
+        kept = guarded(workspace, job.own_files)
         given = arguments(
             self.name,
             container,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,7 +32,7 @@ class Guarded:
     inode: int
 
 
-def checked(workspace: Path) -> Path:
+def checked(workspace: Path, own_files: Sequence[Path] = ()) -> Path:
     """The workspace by its real path. Raises `StepError` where it would hand over too much to tool code."""
     real = Path(os.path.realpath(workspace))
     if not real.is_dir():
@@ -42,6 +42,9 @@ def checked(workspace: Path) -> Path:
     for running in running_from():
         if real.is_relative_to(running):
             raise _too_much(real, f"lies in {running}, which is not for tool code to change")
+    for own in own_files:
+        if real.is_relative_to(own):
+            raise _too_much(real, "is part of what the flow is made of")
     return real
 
 
@@ -61,14 +64,14 @@ def running_from() -> list[Path]:
     return [Path(os.path.realpath(path)) for path in (str(PACKAGE), *this_python().paths)]
 
 
-def guarded(workspace: Path) -> list[Guarded]:
-    """What of this workspace, given by its real path, is to be kept. Raises `StepError`.
+def guarded(workspace: Path, own_files: Sequence[Path] = ()) -> list[Guarded]:
+    """What of this workspace, given by its real path, is to be kept; `own_files` too. Raises `StepError`.
 
     Our own folder is made where there is none, so that tool code can plant none: what lies there is believed.
     """
     _make_own_folder(workspace)
     own = [Path(OWN_FOLDER), *_below(workspace, [Path(os.path.realpath(Path.cwd() / OWN_FOLDER))])]
-    kept = [Path(GIT), *_below(workspace, running_from())]
+    kept = [Path(GIT), *_below(workspace, [*running_from(), *own_files])]
     # A folder that something is mounted in could still be renamed, and another put in its place.
     above = [folder for path in (*own, *kept) for folder in path.parents if folder.parts]
     wanted: dict[tuple[str, ...], Literal["hidden", "read", "pinned"]] = {
@@ -95,7 +98,7 @@ def _make_own_folder(workspace: Path) -> None:
         return
 
 
-def _below(workspace: Path, paths: list[Path]) -> Iterator[Path]:
+def _below(workspace: Path, paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path != workspace and path.is_relative_to(workspace):
             yield path.relative_to(workspace)

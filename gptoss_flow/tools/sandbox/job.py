@@ -54,6 +54,8 @@ class Job:
 
     argv: Sequence[str]
     workspace: Path
+    own_files: tuple[Path, ...] = ()
+    """What else of the workspace may only be read."""
     env: Mapping[str, str] = field(default_factory=dict)
     """All that it finds in its environment beside what every sandbox has."""
     network: bool = False

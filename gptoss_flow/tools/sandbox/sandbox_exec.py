@@ -71,9 +71,9 @@ class SandboxExec:
         if not isinstance(program, str):
             raise unavailable(Problem(None, "no sandbox for tool code: sandbox-exec is not there"))
         python = this_python()
-        workspace = checked(job.workspace)
+        workspace = checked(job.workspace, job.own_files)
         readable = [*python.paths, *(path for _, path in python.links), str(INSIDE)]
-        said = profile(workspace, guarded(workspace), readable, network=job.network)
+        said = profile(workspace, guarded(workspace, job.own_files), readable, network=job.network)
         return Launch(
             argv=[program, "-p", said, python.program, "-I", "-S", str(INSIDE / "warden.py")],
             folder=str(workspace),

@@ -305,7 +305,7 @@ def test_what_was_swapped_while_the_sandbox_was_made_is_not_mounted(
 ) -> None:
     (tmp_path / ".git").mkdir()
     true_guard = bwrap.guarded
-    monkeypatch.setattr(bwrap, "guarded", lambda path: [replace(one, inode=1) for one in true_guard(path)])
+    monkeypatch.setattr(bwrap, "guarded", lambda *at: [replace(one, inode=1) for one in true_guard(*at)])
     with pytest.raises(StepError, match="was replaced while the sandbox was made") as refused:
         shell(tmp_path, "echo no")
     assert refused.value.exit_code is ExitCode.UNAVAILABLE
