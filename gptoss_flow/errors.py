@@ -117,7 +117,8 @@ class StepError(Exception):
     """A step's own failure, which becomes its `error` value: `retry` and `on_error` decide what it means.
 
     `exit_code` is what the run ends with if nothing handles the failure. `retryable` says whether trying
-    again can help at all (a request that the server refused as malformed can not).
+    again can help at all (a request that the server refused as malformed can not). `unsure`: nobody knows whether
+    what was asked of a tool has happened all the same, as where it was asked and its answer never came.
     """
 
     def __init__(
@@ -128,10 +129,12 @@ class StepError(Exception):
         mark: Mark | None = None,
         retryable: bool = True,
         exit_code: ExitCode | None = None,
+        unsure: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind: ErrorKind = kind
         self.message = message
         self.mark = mark
         self.retryable = retryable
+        self.unsure = unsure
         self.exit_code = exit_code or (ExitCode.REJECTED if kind == "check" else ExitCode.FAILED)

@@ -232,6 +232,8 @@ class ToolFinished:
     tool: str
     result: Json = None
     error: str | None = None
+    unsure: bool = False
+    """Whether it may have happened, error or not: its answer was lost."""
     duration_s: float = 0.0
     redacted: bool = False
     """As in run_started."""

@@ -23,7 +23,7 @@ CANCELLED = "cancelled"
 IN_THE_AIR = ("timeout", CANCELLED)
 """Kinds of errors after which it is not known how far a step had come."""
 NOT_ANSWERED = (
-    "failed before {tool} had answered, and what that does is to be done once: whether it was is not known"
+    "failed without a usable answer of {tool}, and what that does is to be done once: whether it was is not known"
 )
 INTERRUPTED = "was interrupted, and what it does is to be done once: whether it was is not known"
 UNJUDGED = "has done what is to be done once, and was interrupted before it was known whether that is enough"
@@ -94,11 +94,15 @@ class OnceSteps:
             return
         if unit not in self._by_model:
             self._settle(unit)
+            if end.error is not None and end.unsure:
+                self.unsure[unit] = NOT_ANSWERED.format(tool=end.tool)
             if end.error is None:
                 self.happened[unit] = Outcome("succeeded", end.result)
                 if end.redacted:
                     self.unsure[unit] = WITHHELD
-        elif end.error is not None:  # of what had happened its step may call again, where it is done again
+        elif (
+            end.error is not None and not end.unsure
+        ):  # what happened may be called again where its step is done again
             self._by_model[unit].pop(end.call_id, None)
             if not self._by_model[unit]:
                 self._settle(unit)
@@ -107,7 +111,7 @@ class OnceSteps:
 
     def _finished(self, unit: str, end: StepFinished) -> None:
         in_the_air = end.error is None or end.error.get("kind") in IN_THE_AIR
-        self._judge_last_call(unit, end.error or {})
+        in_the_air |= self._judge_last_call(unit, end.error or {})
         if end.outcome != "succeeded" and self._by_model.get(unit):
             what = "failed" if end.outcome == "failed" else "was interrupted"
             self.unsure[unit] = self._called_before(what, unit)
@@ -117,11 +121,15 @@ class OnceSteps:
             self.unsure[unit] = WITHHELD
             self.happened[unit] = Outcome("succeeded", end.output, end.fields)
 
-    def _judge_last_call(self, unit: str, error: Mapping[str, Json]) -> None:
-        """A call that gave up waiting, and so ended its step, may have happened all the same."""
+    def _judge_last_call(self, unit: str, error: Mapping[str, Json]) -> bool:
+        """Whether the call that ended its step may have happened all the same: no answer of it is known."""
         last = self._failed.get(unit)
-        if last is not None and error.get("kind") in IN_THE_AIR and error.get("message") == last.error:
+        if last is None or error.get("message") != last.error:
+            return False
+        is_lost = last.unsure or error.get("kind") in IN_THE_AIR
+        if is_lost:
             self.unsure[unit] = NOT_ANSWERED.format(tool=last.tool)
+        return is_lost
 
     def _called_before(self, what: str, unit: str) -> str:
         tools = ", ".join(dict.fromkeys(self._by_model[unit].values()))

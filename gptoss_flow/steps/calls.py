@@ -69,6 +69,7 @@ async def perform(
                 tool=tool.name,
                 result=result,
                 error=said,
+                unsure=error is not None and error.unsure,
                 duration_s=duration_s,
             )
         )

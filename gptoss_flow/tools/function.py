@@ -86,10 +86,9 @@ class FunctionTool:
         try:
             return json_value(result)
         except ValueError as error:
-            raise refusal(
-                f'tool "{self.name}" gave back what JSON cannot hold: {one_line(str(error))}; '
-                "return text, numbers, booleans, None, and lists and dicts of these"
-            ) from None
+            said = f'tool "{self.name}" gave back what JSON cannot hold: {one_line(str(error))}; '
+            said += "return text, numbers, booleans, None, and lists and dicts of these"
+            raise StepError("tool", said, retryable=False, unsure=True) from None
 
     def _parsed(self, arguments: Mapping[str, Json]) -> dict[str, Any]:
         try:

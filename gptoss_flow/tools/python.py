@@ -162,7 +162,9 @@ def _bounded(text: str | None, keep: int) -> str | None:
 
 
 def _no_reply() -> StepError:
-    return StepError("tool", f"the code wrote into the interpreter's channel, so it was ended: {LOST}")
+    return StepError(
+        "tool", f"the code wrote into the interpreter's channel, so it was ended: {LOST}", unsure=True
+    )
 
 
 async def execute(arguments: Python, context: ToolContext) -> Json:

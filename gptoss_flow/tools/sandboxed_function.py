@@ -52,7 +52,9 @@ async def call_in_sandbox(tool: str, origin: Origin, arguments: Mapping[str, Jso
     if ended.limit:
         raise beyond(ended.limit, job.limits, f"the function of {who}")
     if ended.timed_out:
-        raise StepError("timeout", f"{who} was not finished after {MAX_TIMEOUT_S:g} s, so it was ended")
+        raise StepError(
+            "timeout", f"{who} was not finished after {MAX_TIMEOUT_S:g} s, so it was ended", unsure=True
+        )
     try:
         reply = json.loads(ended.stdout)
         if isinstance(reply, dict) and isinstance(said := reply.get("error"), str):
@@ -61,4 +63,4 @@ async def call_in_sandbox(tool: str, origin: Origin, arguments: Mapping[str, Jso
     except (ValueError, KeyError, TypeError, RecursionError):
         last = ended.stderr.strip().rpartition("\n")[2]
         why = one_line(last[:MAX_SAID]) or f"it ended with exit code {ended.exit_code}"
-        raise StepError("tool", f"{who} gave nothing back: {why}") from None
+        raise StepError("tool", f"{who} gave nothing back: {why}", unsure=True) from None

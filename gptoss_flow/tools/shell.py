@@ -66,7 +66,7 @@ def beyond(limit: LimitName, limits: Limits, who: str) -> StepError:
         "were written, or the disk was nearly full",
         "output": f"more than {limits.output_bytes >> 20} MiB were printed",
     }
-    return StepError("tool", f"limit:{limit}: {said[limit]}; {who} was ended")
+    return StepError("tool", f"limit:{limit}: {said[limit]}; {who} was ended", unsure=True)
 
 
 SHELL = BuiltIn(

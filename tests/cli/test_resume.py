@@ -8,11 +8,12 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json, RunFinished
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.record.folder import RunFolder
@@ -59,6 +60,17 @@ class Interrupt(Append):
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()
         return "quiet"
+
+
+@dataclass(frozen=True)
+class Failing(Append):
+    """Does it, and fails all the same."""
+
+    unsure: bool
+
+    async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:
+        await super().call(arguments, context)
+        raise StepError("tool", "the line went dead", unsure=self.unsure)
 
 
 class Telling(Append):
@@ -379,6 +391,30 @@ def test_a_once_step_that_timed_out_in_its_call_waits_for_the_users_word(runs: R
     runs.write("replies.yaml", "replies: [{text: x, delay: 60}]\n")
     assert runs.run().code == 1
     assert "--redo ask or --assume-done ask" in runs.do("resume").err
+
+
+@pytest.mark.parametrize("last", ["step_finished", "tool_finished"])
+def test_a_once_step_whose_answer_was_lost_waits_for_the_users_word(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    monkeypatch.setitem(TOOLS, "append", Failing(unsure=True))
+    runs.write("flow.yaml", ONCE)
+    assert runs.run().code == 1
+    runs.cut(of_type(last, "send"))
+    done = runs.do("resume")
+    assert (done.code, effects(runs)) == (2, 1)
+    assert "step send failed without a usable answer of append, and what that does is to be done once" in done.err
+    assert "--redo send or --assume-done send" in done.err
+    assert (runs.do("resume", "--assume-done", "send").code, effects(runs)) == (0, 1)
+
+
+def test_a_once_step_that_says_itself_that_it_failed_is_done_again(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOOLS, "append", Failing(unsure=False))
+    runs.write("flow.yaml", ONCE)
+    assert runs.run().code == 1
+    assert (runs.do("resume").code, effects(runs)) == (1, 2)
 
 
 def test_a_once_prompt_and_one_in_a_flow_and_an_item_wait_too(runs: Runs) -> None:

@@ -85,6 +85,35 @@ async def test_json_text_and_headers_are_sent() -> None:
         assert b"Content-Length: 0\r\n" in here.asked[2]
 
 
+async def _hangs_up(writer: Any) -> None:
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (_hangs_up, "http://api.example/: "),
+        (b"HTTP/1.1 200 Said\r\nContent-Length: 9\r\n\r\nhal", "http://api.example/: "),
+        (said("%PDF", "application/pdf"), "is a PDF file"),
+        (said(b"\0\1\2" * 99, "text/plain"), "http://api.example/ is "),
+    ],
+)
+async def test_what_was_asked_and_not_answered_well_may_have_happened(page: Any, said: str) -> None:
+    async with web({"/": page}) as here:
+        with pytest.raises(StepError, match=said) as failure:
+            await asked(here, method="POST", body="x")
+        assert (failure.value.unsure, len(here.asked)) == (True, 1)
+
+
+async def test_what_was_never_asked_has_not_happened() -> None:
+    async with web() as here:
+        here.dead.add(PUBLIC)
+        for hosts in ((HOST,), ()):
+            with pytest.raises(StepError) as failure:
+                await asked(here, hosts, method="POST", body="x")
+            assert (failure.value.unsure, here.asked) == (False, [])
+
+
 async def test_without_granted_hosts_nothing_is_asked() -> None:
     async with web({"/": said("x")}) as here:
         message = await refused(here, ())

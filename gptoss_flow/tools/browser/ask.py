@@ -9,7 +9,7 @@ from dataclasses import replace
 from gptoss_flow.events import Json
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.browser.dial import Network
-from gptoss_flow.tools.browser.fetch import LIMITS, Answer, Head, Request, fetch
+from gptoss_flow.tools.browser.fetch import LIMITS, Answer, Head, Request, answered, fetch
 from gptoss_flow.tools.browser.hosts import Reach
 from gptoss_flow.tools.browser.text import judge_type, media_type, text_of
 from gptoss_flow.tools.browser.urls import parse_url
@@ -43,7 +43,8 @@ async def ask(
     network = context.kept.get("network", Network)
     answer = await fetch(request, reach, network, _has_no_body if method == "HEAD" else judge_type, limits)
     told = {name: answer.head.headers[name] for name in _TOLD if name in answer.head.headers}
-    text, value = await in_thread(lambda: _read(answer), "answer")
+    with answered():
+        text, value = await in_thread(lambda: _read(answer), "answer")
     return {"status": answer.head.status, "headers": told, "text": text, "json": value}
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
 import httpcore
@@ -80,7 +80,8 @@ async def fetch(request: Request, reach: Reach, network: Network, judge: Judge, 
                     return answer
                 request = _moved(request, answer)
     except TimeoutError:
-        raise StepError("tool", f"{shown(request.url)} took longer than {limits.total_s:g} s") from None
+        said = f"{shown(request.url)} took longer than {limits.total_s:g} s"
+        raise StepError("tool", said, unsure=True) from None
     raise refusal(
         f"{shown(request.url)} would be redirect {limits.redirects + 1}; at most {limits.redirects} are followed"
     )
@@ -124,20 +125,32 @@ async def _asked(request: Request, reach: Reach, network: Network, judge: Judge,
             head = Head(url, response.status, _joined(response.headers))
             if limits.redirects and _sends_on(head, request.method):
                 return head
-            judge(head)
-            unpacked = Unpacked(head.headers.get("content-encoding", ""), url, limits.bytes)
-            if request.method != "HEAD" and response.status not in _NO_BODY:
-                async for piece in response.aiter_stream():
-                    unpacked.feed(piece)
-                return Answer(head, unpacked.whole())
-            return Answer(head, b"")
+            with answered():
+                judge(head)
+                unpacked = Unpacked(head.headers.get("content-encoding", ""), url, limits.bytes)
+                if request.method != "HEAD" and response.status not in _NO_BODY:
+                    async for piece in response.aiter_stream():
+                        unpacked.feed(piece)
+                    return Answer(head, unpacked.whole())
+                return Answer(head, b"")
     except httpcore.TimeoutException as failure:
-        what = "no connection" if isinstance(failure, httpcore.ConnectTimeout) else "no answer"
-        limit_s = limits.connect_s if isinstance(failure, httpcore.ConnectTimeout) else limits.read_s
-        raise StepError("tool", f"{shown(url)}: {what} for {limit_s:g} s") from None
+        is_unasked = isinstance(failure, httpcore.ConnectTimeout)
+        what, limit_s = ("no connection", limits.connect_s) if is_unasked else ("no answer", limits.read_s)
+        raise StepError("tool", f"{shown(url)}: {what} for {limit_s:g} s", unsure=not is_unasked) from None
     except (httpcore.NetworkError, httpcore.ProtocolError) as failure:
         said = one_line(str(failure)) or type(failure).__name__
-        raise StepError("tool", f"{shown(url)}: {said[:300]}") from None
+        is_unasked = isinstance(failure, httpcore.ConnectError)
+        raise StepError("tool", f"{shown(url)}: {said[:300]}", unsure=not is_unasked) from None
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """What is wrong in here is wrong with an answer: what was asked for may have been done all the same."""
+    try:
+        yield
+    except StepError as failure:
+        failure.unsure = True
+        raise
 
 
 def _sends_on(head: Head, method: str) -> bool:

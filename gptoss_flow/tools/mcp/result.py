@@ -23,7 +23,8 @@ def value_of(tool: str, content: Sequence[Mapping[str, Any]], structured: Any, *
     try:
         return json_value(structured if structured is not None else _text(content))
     except ValueError as error:
-        raise StepError("tool", f'tool "{tool}" gave back what cannot be taken: {error}') from None
+        said = f'tool "{tool}" gave back what cannot be taken: {error}'
+        raise StepError("tool", said, unsure=True) from None
 
 
 def _text(content: Sequence[Mapping[str, Any]]) -> str:

@@ -111,9 +111,11 @@ class McpServer:
                 result = await live.session.send_request(request, CallToolResult)
         except TimeoutError:
             said = f'tool "{name}" has not answered within {self.settings.timeout_s:g} s'
-            raise StepError("timeout", said) from None
+            raise StepError("timeout", said, unsure=True) from None
         except Exception as error:
-            raise StepError("tool", f'tool "{name}": {_said(error, live.fault)}') from None
+            is_answer = isinstance(error, MCPError) and not live.fault.said
+            said = f'tool "{name}": {_said(error, live.fault)}'
+            raise StepError("tool", said, unsure=not is_answer) from None
         content = [block.model_dump(mode="json", by_alias=True) for block in result.content]
         return value_of(name, content, result.structured_content, is_error=result.is_error)
 

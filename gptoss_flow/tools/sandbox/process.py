@@ -124,7 +124,7 @@ class Process:
         said = (await self._complaints).decode("utf-8", "replace").strip().splitlines()
         why = one_line(said[-1] if said else "it was killed")
         if self.began:
-            return StepError("tool", f"the sandbox ended before its program did: {why}")
+            return StepError("tool", f"the sandbox ended before its program did: {why}", unsure=True)
         return unavailable(Problem(None, f"no sandbox for tool code: {why}"))
 
     async def end(self) -> None:
@@ -228,7 +228,7 @@ def last_word(data: bytes) -> tuple[int | None, LimitName | None]:
         return None, what
     if word == "error":
         raise refusal(f"the program cannot be run: {one_line(what)}")
-    raise StepError("tool", "the sandbox ended with no word that can be understood")
+    raise StepError("tool", "the sandbox ended with no word that can be understood", unsure=True)
 
 
 async def run(kind: Kind, job: Job, *, timeout_s: float, keep_bytes: int, stdin: bytes = b"") -> Ended:

@@ -108,6 +108,8 @@ def test_every_way_to_misbehave_in_a_call_is_the_tools_error(tmp_path: Path, how
         called(how, tmp_path, timeout_s=1 if how == "silent" else 20)
     assert caught.value.message.startswith(said)
     assert caught.value.kind == ("timeout" if how == "silent" else "tool")
+    is_its_word = how in ("fails", "error")
+    assert caught.value.unsure is not is_its_word, "what was asked of a server that says nothing may have happened"
     if how == "exits":
         assert caught.value.message.endswith("ended with code 3: out of beans")
 
