@@ -6,7 +6,7 @@ for: the command line and the guardians of servers, which have no use for them, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gptoss_flow.app.run import Finished as Finished
+    from gptoss_flow.app.finished import Finished as Finished
     from gptoss_flow.errors import FlowError as FlowError
     from gptoss_flow.errors import Invalid as Invalid
     from gptoss_flow.errors import StepError as StepError
@@ -32,7 +32,7 @@ _HOMES = {
     "compile_flow": "library.flows",
     "run_flow": "library.flows",
     "run_flow_sync": "library.flows",
-    "Finished": "app.run",
+    "Finished": "app.finished",
     "Event": "events",
     "Client": "library.client",
     "HarmonyRenderer": "library.harmony_renderer",

@@ -11,8 +11,9 @@ from typing import Literal
 
 from gptoss_flow.app.bind import Given
 from gptoss_flow.app.check import check_flow
+from gptoss_flow.app.finished import Finished
 from gptoss_flow.app.profiles import find_server_profile
-from gptoss_flow.app.run import Finished, run_flow_sync
+from gptoss_flow.app.run import run_flow_sync
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.events import Json
 from gptoss_flow.lang.dump import to_yaml

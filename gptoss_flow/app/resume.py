@@ -12,10 +12,10 @@ from pathlib import Path
 
 from gptoss_flow import __version__
 from gptoss_flow.app.bind import SCRIPTED, Given
+from gptoss_flow.app.finished import Finished as FinishedRun
 from gptoss_flow.app.kept_files import FLOW, keep_outputs
 from gptoss_flow.app.known import Finished, did_once, is_named, taken_results, units_of
 from gptoss_flow.app.once import OnceSteps
-from gptoss_flow.app.run import Finished as FinishedRun
 from gptoss_flow.app.run import Resumption
 from gptoss_flow.app.runs import run_folder
 from gptoss_flow.errors import ExitCode, Invalid, Problem, RecordError

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -17,77 +15,33 @@ from typing import Literal
 from gptoss_flow import __version__
 from gptoss_flow.app.bench import make_bench
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, Given, bind_flow
-from gptoss_flow.app.kept_files import KeptFiles, keep_outputs
+from gptoss_flow.app.blocking import blocking
+from gptoss_flow.app.finished import Finished, unrecorded, without_secrets
+from gptoss_flow.app.interrupts import heeding_signals, to_its_end
+from gptoss_flow.app.kept_files import keep_outputs
 from gptoss_flow.app.lock import lock_command, pins_by_flow
 from gptoss_flow.app.masked_tools import masking
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.own_files import own_files
+from gptoss_flow.app.recording import Recording
 from gptoss_flow.app.repository import describe_repository
 from gptoss_flow.app.tool_servers import ToolServers
 from gptoss_flow.app.tools import FlowTools
-from gptoss_flow.errors import ExitCode, RecordError
-from gptoss_flow.events import Json, RunResumed, RunStarted, RunStatus, Warned
+from gptoss_flow.errors import RecordError
+from gptoss_flow.events import Json, RunResumed, RunStarted, Warned
 from gptoss_flow.plan.plan import Plan
 from gptoss_flow.ports import Ask, Asking, Clock, Emit, Grants, Models, Sink, ToolContext, nobody
 from gptoss_flow.record.folder import RunFolder, kept_log_path, new_run_id
-from gptoss_flow.record.journal_file import SYNC_AFTER_S, JournalFile
-from gptoss_flow.record.kept_log import KeptLog
 from gptoss_flow.record.redact import Redactor
-from gptoss_flow.record.rlog import Rlog
 from gptoss_flow.record.state import RunState
-from gptoss_flow.record.stream_mask import EventRedactor
 from gptoss_flow.run.budget import Spent
 from gptoss_flow.run.clock import SystemClock
-from gptoss_flow.run.ends import RunResult
 from gptoss_flow.run.executor import Executor
-from gptoss_flow.run.journal import Journal
 from gptoss_flow.run.known import NOTHING_KNOWN, Known
 from gptoss_flow.testing.scripted_model import ScriptedModels, read_script
 from gptoss_flow.tools.ui_pane.panes import Panes
 from gptoss_flow.tools.ui_pane.tool import put_back
 from gptoss_flow.words import count
-
-LAST_CLOSE_S = 0.5
-"""How long the last signal waits for those who see the run's events."""
-SIGNALS = {
-    signal.SIGINT: ExitCode.INTERRUPTED,
-    signal.SIGTERM: ExitCode.TERMINATED,
-    signal.SIGHUP: ExitCode.TERMINATED,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """A run that ended, with the fold of its events and the folder of its record."""
-
-    result: RunResult
-    state: RunState
-    folder: Path
-
-    @property
-    def status(self) -> RunStatus:
-        return self.result.status
-
-    @property
-    def outputs(self) -> Mapping[str, Json]:
-        """What it gave; null for what a run that failed could not compute."""
-        return self.result.outputs
-
-    @property
-    def error(self) -> str:
-        """What ended it, where it did not succeed."""
-        return self.result.error
-
-
-class _Fold:
-    """The sink that keeps the run's state."""
-
-    def __init__(self, state: RunState) -> None:
-        self.state = state
-        self.take = self.state.apply
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,44 +69,6 @@ class Resumption:
 
 MakeKnown = Callable[[str, Redactor, Emit], Known]
 """What is known beforehand, for the run of this id, whose secrets this masks and whose journal this writes."""
-
-
-def run_flow_sync(
-    plan: Plan,
-    given: Given,
-    *,
-    views: Sequence[Sink] = (),
-    model: str | None = None,
-    offline: bool = False,
-    scratch: Path | None = None,
-    select: frozenset[str] | None = None,
-    known: MakeKnown | None = None,
-    said: Mapping[str, Json] | None = None,
-    resume: Resumption | None = None,
-    keep_in: Path | None = None,
-    ask: Ask = nobody,
-    unsandboxed: bool = False,
-    keep_baselines: bool = False,
-) -> Finished:
-    """`run_flow` for a program without an event loop of its own."""
-    return asyncio.run(
-        run_flow(
-            plan,
-            given,
-            views=views,
-            model=model,
-            offline=offline,
-            scratch=scratch,
-            select=select,
-            known=known,
-            said=said,
-            resume=resume,
-            keep_in=keep_in,
-            ask=ask,
-            unsandboxed=unsandboxed,
-            keep_baselines=keep_baselines,
-        )
-    )
 
 
 async def run_flow(
@@ -197,22 +113,27 @@ async def run_flow(
     script = ScriptedModels(read_script(Path(model.removeprefix(SCRIPTED))), clock) if model else None
     redactor = Redactor(bound.scope.get("secrets", {}))
     folder = resume.folder if resume else RunFolder.create(record_root, run["id"])
-    fold = _Fold(resume.state if resume else RunState())
-    log_path = resume.kept_log if resume else None
+    log = resume.kept_log if resume else None
     if keep_in is not None and resume is None:
-        log_path = kept_log_path(keep_in, plan.name, clock.now().astimezone())
-    kept = [KeptLog(log_path, folder.events_path if resume else None)] if log_path else []
-    events_file = JournalFile(folder.events_path)
-    sinks: list[Sink] = [events_file, Rlog(folder.rlog_path), *kept, fold, *views]
-    files = KeptFiles(folder.path, redactor.text, resume.life if resume else 0)
-    journal = Journal(sinks, clock, first_seq=resume.first_seq if resume else 1, redact=EventRedactor(redactor))
+        log = kept_log_path(keep_in, plan.name, clock.now().astimezone())
+    record = Recording(
+        folder,
+        clock=clock,
+        redactor=redactor,
+        log=log,
+        views=views,
+        state=resume.state if resume else None,
+        first_seq=resume.first_seq if resume else 1,
+        life=resume.life if resume else 0,
+    )
+    emit = record.journal.emit
     models = script or ServedModels.here(
         bound.profiles,
-        emit=journal.emit,
+        emit=emit,
         clock=clock,
-        log_folder=None if scratch else folder.path,
+        log_folder=None if scratch else record.path,
         offline=offline,
-        on_chosen=files.profile,
+        on_chosen=record.files.profile,
     )
     tool_context = ToolContext(
         workspace=bound.workspace,
@@ -226,13 +147,14 @@ async def run_flow(
         bound.scope,
         pins_by_flow(plan.loaded),
         select=select,
-        emit=journal.emit,
+        emit=emit,
         lock_command=lock_command(plan.loaded.path),
     )
     tools = FlowTools(masking(redactor), servers)
 
     try:
-        files.flow(plan.loaded, _changes(resume.state.started.given if resume and resume.state.started else said))
+        first_said = resume.state.started.given if resume and resume.state.started else said or {}
+        record.files.flow(plan.loaded, _changes(first_said))
         executor = Executor(
             plan,
             scope=bound.scope,
@@ -241,11 +163,11 @@ async def run_flow(
             inner_tools=tools.of,
             prepare=servers.prepare,
             tool_context=tool_context,
-            emit=journal.emit,
+            emit=emit,
             clock=clock,
             cores=os.cpu_count() or 1,
             date=run["started_at"][: len("YYYY-MM-DD")],
-            known=known(run["id"], redactor, journal.emit) if known else NOTHING_KNOWN,
+            known=known(run["id"], redactor, emit) if known else NOTHING_KNOWN,
             select=select,
             environ=os.environ,
             ask=_without_secrets_shown(ask, redactor),
@@ -255,39 +177,34 @@ async def run_flow(
             else make_bench(
                 bound,
                 models,
-                emit=journal.emit,
+                emit=emit,
                 clock=clock,
-                folder=folder.path,
+                folder=record.path,
                 offline=offline,
                 earlier=resume.state if resume else None,
                 keep_baselines=keep_baselines,
             ),
         )
-        with _signals(executor, journal) if signals else nullcontext(), _syncing(events_file):
-            said = {
-                "inputs": list(given.inputs),
-                "servers": dict(given.servers),
-                "workspace": _text(given.workspace),
-                "model": model,
-                "record": _text(log_path),
-                **(said or {}),
-            }
-            journal.emit(resume.event if resume else _run_started(bound, run, said))
+        with heeding_signals(executor, record.journal) if signals else nullcontext(), record.syncing():
+            words = {"model": model, "record": _text(log), **(said or {})}
+            emit(resume.event if resume else _run_started(bound, run, words))
             if resume and resume.damaged_lines:
                 damaged = count(resume.damaged_lines, "damaged line")
-                journal.emit(Warned(message=f"the record has {damaged}: passed over"))
-            result = await _to_its_end(executor, partial(_close, tool_context, models, servers))
-            keep_outputs(folder.path, fold.state.finished.outputs if fold.state.finished else {})
+                emit(Warned(message=f"the record has {damaged}: passed over"))
+            result = await to_its_end(executor, partial(_close, tool_context, models, servers))
+            keep_outputs(record.path, record.state.finished.outputs if record.state.finished else {})
     except RecordError as error:
-        result = _unrecorded(error)
+        result = unrecorded(error)
     finally:
         await _close(tool_context, models, servers)
         try:
-            journal.close()
+            record.close()
         except RecordError as error:
-            result = _unrecorded(error)
-        folder.close()
-    return Finished(result=_without_secrets(result, redactor), state=fold.state, folder=folder.path)
+            result = unrecorded(error)
+    return Finished(result=without_secrets(result, redactor), state=record.state, folder=record.path)
+
+
+run_flow_sync = blocking(run_flow)
 
 
 async def _close(tool_context: ToolContext, models: Models, servers: ToolServers) -> None:
@@ -311,10 +228,6 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _unrecorded(error: RecordError) -> RunResult:
-    return RunResult("failed", ExitCode.RECORD, {}, str(error))
-
-
 def _run_started(bound: BoundFlow, run: dict[str, str], said: dict[str, Json]) -> RunStarted:
     plan = bound.plan
     repository = describe_repository(bound.cwd)
@@ -335,15 +248,13 @@ def _run_started(bound: BoundFlow, run: dict[str, str], said: dict[str, Json]) -
         dirty=repository.dirty,
         needs={node.id: [need.step for need in node.needs] for node in plan.nodes.values()},
         final=[node.id for node in plan.nodes.values() if node.final],
-        given=said,
+        given={
+            "inputs": list(bound.given.inputs),
+            "servers": dict(bound.given.servers),
+            "workspace": _text(bound.given.workspace),
+            **said,
+        },
     )
-
-
-def _without_secrets(result: RunResult, redactor: Redactor) -> RunResult:
-    """What the user is given. A value that only looks like a secret may be just what the flow is for."""
-    if result.bug is not None:
-        result.bug.args = tuple(redactor.named(str(said)) for said in result.bug.args)
-    return replace(result, outputs=redactor.named_value(result.outputs), error=redactor.named(result.error))
 
 
 def _without_secrets_shown(ask: Ask, redactor: Redactor) -> Ask:
@@ -355,67 +266,7 @@ def _without_secrets_shown(ask: Ask, redactor: Redactor) -> Ask:
     return asked
 
 
-def _changes(said: Mapping[str, Json] | None) -> list[str]:
+def _changes(said: Mapping[str, Json]) -> list[str]:
     """What `--set` said."""
-    changes = said.get("set") if said else None
+    changes = said.get("set")
     return [str(change) for change in changes] if isinstance(changes, list) else []
-
-
-@contextmanager
-def _syncing(events_file: JournalFile) -> Iterator[None]:
-    """What waits for stable storage is brought there in time, though nothing more should happen for long."""
-
-    async def sync() -> None:
-        with suppress(RecordError):  # which the next record raises again
-            while True:
-                await asyncio.sleep(SYNC_AFTER_S)
-                events_file.sync()
-
-    task = asyncio.create_task(sync())
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-async def _to_its_end(executor: Executor, close: Callable[[], Awaitable[None]]) -> RunResult:
-    """A run is not dropped where its caller is cancelled: it is ended in order first."""
-    run = asyncio.create_task(executor.run(close))
-    try:
-        return await asyncio.shield(run)
-    except asyncio.CancelledError:
-        executor.interrupt(ExitCode.INTERRUPTED)
-        await asyncio.wait([run])
-        run.result()
-        raise
-
-
-def _closed(journal: Journal) -> None:
-    with suppress(Exception):
-        journal.close()
-
-
-@contextmanager
-def _signals(executor: Executor, journal: Journal) -> Iterator[None]:
-    """Signals interrupt the run; the last one ends the process at once (its servers lose their lease with it)."""
-    loop = asyncio.get_running_loop()
-    first: list[ExitCode] = []
-
-    def arrived(code: ExitCode) -> None:
-        first.append(code)
-        if executor.interrupt(code):
-            return
-        with suppress(Exception):  # whatever goes wrong now, the user wants out
-            executor.abort()
-        closing = threading.Thread(target=_closed, args=(journal,), daemon=True)
-        closing.start()  # the record first; whoever watches too may take longer than the user wants to wait
-        closing.join(LAST_CLOSE_S)
-        os._exit(first[0])
-
-    for number, code in SIGNALS.items():
-        loop.add_signal_handler(number, arrived, code)
-    try:
-        yield
-    finally:
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)

@@ -10,8 +10,8 @@ from typing import Literal
 import click
 
 from gptoss_flow.app.bind import SCRIPTED
+from gptoss_flow.app.finished import Finished
 from gptoss_flow.app.infer import STEP, Question, infer
-from gptoss_flow.app.run import Finished
 from gptoss_flow.cli import complete
 from gptoss_flow.cli.options import KEPT_LOGS, json_option, unsandboxed_option
 from gptoss_flow.cli.prompt_text import read_prompt

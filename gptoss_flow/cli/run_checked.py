@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from gptoss_flow.app.bind import Given
-from gptoss_flow.app.run import Finished, MakeKnown, Resumption, run_flow_sync
+from gptoss_flow.app.finished import Finished
+from gptoss_flow.app.run import MakeKnown, Resumption, run_flow_sync
 from gptoss_flow.errors import ExitCode, FlowError, RecordError
 from gptoss_flow.escape import for_terminal
 from gptoss_flow.events import Json

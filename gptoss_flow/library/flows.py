@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,11 +10,12 @@ from pathlib import Path
 
 from gptoss_flow.app import run as app_run
 from gptoss_flow.app.bind import Given
+from gptoss_flow.app.blocking import blocking
 from gptoss_flow.app.check import check_flow, plan_of
 from gptoss_flow.app.fetch import SourceFetcher
+from gptoss_flow.app.finished import Finished
 from gptoss_flow.app.known import make_known
 from gptoss_flow.app.lock import sources_of_flow
-from gptoss_flow.app.run import Finished
 from gptoss_flow.events import Event, Json, Stamped
 from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.lang.load import load_flow as read_flow
@@ -85,34 +85,7 @@ async def run_flow(
     return finished
 
 
-def run_flow_sync(
-    flow: Plan | LoadedFlow | str | Path,
-    inputs: Mapping[str, Json] | None = None,
-    *,
-    servers: Mapping[str, str] | None = None,
-    model: str | None = None,
-    workspace: str | Path | None = None,
-    cwd: str | Path | None = None,
-    on_event: OnEvent | None = None,
-    record: bool = True,
-    offline: bool = False,
-    allow_unsandboxed: bool = False,
-) -> Finished:
-    """`run_flow` for a program without an event loop of its own; Ctrl-C ends the run as a cancelled task does."""
-    return asyncio.run(
-        run_flow(
-            flow,
-            inputs,
-            servers=servers,
-            model=model,
-            workspace=workspace,
-            cwd=cwd,
-            on_event=on_event,
-            record=record,
-            offline=offline,
-            allow_unsandboxed=allow_unsandboxed,
-        )
-    )
+run_flow_sync = blocking(run_flow)
 
 
 class _View:

@@ -18,7 +18,7 @@ from unittest import mock
 
 import httpx
 
-from gptoss_flow.app import run as app_run
+from gptoss_flow.app import recording
 from gptoss_flow.app.bind import Given
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.run import run_flow
@@ -107,8 +107,8 @@ class Times:
 async def ours(plan: Plan, folder: Path) -> Took:
     times, cpu = Times(), time.process_time()
     with (
-        mock.patch.object(app_run, "JournalFile", partial(Sink, app_run.JournalFile)),
-        mock.patch.object(app_run, "Rlog", partial(Sink, app_run.Rlog)),
+        mock.patch.object(recording, "JournalFile", partial(Sink, recording.JournalFile)),
+        mock.patch.object(recording, "Rlog", partial(Sink, recording.Rlog)),
     ):
         finished = await run_flow(plan, Given(inputs={}, servers={}, cwd=folder), views=[times])
     assert finished.result.status == "succeeded", finished.result

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-from gptoss_flow.app import run as app_run
+from gptoss_flow.app import recording
 from gptoss_flow.app.bind import Given
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.run import run_flow
@@ -51,7 +51,7 @@ def play(plan: Plan, folder: Path, *, recorded: bool) -> Took:
 
     if recorded:
         return timed(once)
-    with mock.patch.object(app_run, "JournalFile", Nothing), mock.patch.object(app_run, "Rlog", Nothing):
+    with mock.patch.object(recording, "JournalFile", Nothing), mock.patch.object(recording, "Rlog", Nothing):
         return timed(once)
 
 
