@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from gptoss_flow.app.models import ServedModels
+from gptoss_flow.app.models import Held, ServedModels
 from gptoss_flow.app.profiles import choose_model_file
-from gptoss_flow.app.start_times import StartTimes
+from gptoss_flow.app.server_news import ServerNews
 from gptoss_flow.bench.target import FinalFinder, Target
-from gptoss_flow.errors import Invalid, Problem, RecordError, StepError, Unavailable
-from gptoss_flow.events import Json, ServerChanged, ServerState
+from gptoss_flow.errors import Invalid, Problem, StepError, Unavailable
+from gptoss_flow.events import Json
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profile_layers import KeyPath, Origin, Written, lay_over
 from gptoss_flow.lang.profile_rules import contradictions
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.llama.client import Client
 from gptoss_flow.llama.timed import TimedClient
-from gptoss_flow.ports import Chunk, Clock, Emit, Endpoint, Model
+from gptoss_flow.ports import Chunk, Clock, Emit
 from gptoss_flow.prompt import harmony
 from gptoss_flow.prompt.answer import HarmonyAnswer, PlainAnswer
 from gptoss_flow.prompt.served import ServedModel
-from gptoss_flow.server.external import ExternalServer
 from gptoss_flow.server.manager import ManagedServer
 from gptoss_flow.server.model import Machine
 from gptoss_flow.server.problems import places_of
@@ -68,34 +67,25 @@ class BenchServers:
 
     async def _shared(self, name: str) -> Target:
         try:
-            endpoint, model, server, start = await self._models.held(name)
+            held = await self._models.held(name)
         except (Unavailable, Invalid) as error:
             raise StepError("server", str(error), retryable=False, exit_code=error.exit_code) from error
-        profile = self._models.identity(name).get("profile", "")
-        return _target(endpoint, model, server, start, profile)
+        return _target(held, self._models.identity(name).get("profile", ""))
 
     @asynccontextmanager
     async def _own(self, name: str, changes: Mapping[str, Json], number: int) -> AsyncIterator[Target]:
-        start = StartTimes()
-
-        def changed(state: ServerState, detail: str, facts: dict[str, Json]) -> None:
-            start.changed(state, facts)
-            with suppress(RecordError):  # it ends the run at the loop's own next event
-                self._emit(ServerChanged(server=name, state=state, detail=detail, facts=facts))
-
+        news = ServerNews(name, self._emit)
         changes = completed(self._profiles[name], changes)
         resolved = with_changes(self._profiles[name], changes)
         if resolved.profile.resolved_engine == "external":
             raise Invalid(Problem(None, f"server {name} is somebody else's, so its profile cannot be tried out"))
-        resolved, found = await choose_model_file(
-            resolved, self._machine, lambda line: changed("stopped", line, {}), offline=self._offline
-        )
+        resolved, found = await choose_model_file(resolved, self._machine, news.line, offline=self._offline)
         server = ManagedServer(
             resolved.profile,
             found.path,
             state_root=self._folder / "bench-servers",
             log_path=self._folder / f"server-{name}-trial-{number}.log",
-            on_change=changed,
+            on_change=news.changed,
             clock=self._clock,
             idle_timeout_s=0.0,
         )
@@ -105,32 +95,27 @@ class BenchServers:
             client = Client(endpoint, clock=self._clock)
             try:
                 profile = result_identity(resolved.profile, found.path, endpoint.build)["profile"]
-                target = _target(endpoint, ServedModel(endpoint, client), server, start.told(), profile)
-                yield replace(target, changes=changes)
+                held = Held(endpoint, ServedModel(endpoint, client), server, news.start_times())
+                yield replace(_target(held, profile), changes=changes)
             finally:
                 await client.aclose()
         finally:
             await server.stop()
 
 
-def _target(
-    endpoint: Endpoint,
-    model: Model,
-    server: ManagedServer | ExternalServer,
-    start: Mapping[str, float],
-    profile: str,
-) -> Target:
+def _target(held: Held, profile: str) -> Target:
+    endpoint, server = held.endpoint, held.server
     if endpoint.api != "llama.cpp":
         said = f"a bench counts tokens, which api {endpoint.api} does not tell: it needs llama.cpp's own server"
         raise StepError("server", said, retryable=False)
     pulse = server.pulse if isinstance(server, ManagedServer) else None
     return Target(
         endpoint=endpoint,
-        model=model,
+        model=held.model,
         client=TimedClient(endpoint, pulse.beat if pulse else lambda: None),
         final_finder=final_finder,
         died=server.died,
-        start=start,
+        start=held.start,
         fingerprint={
             "engine": endpoint.engine,
             "build": endpoint.build,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import platformdirs
 
 from gptoss_flow.app.profiles import choose_model_file
-from gptoss_flow.app.start_times import StartTimes
-from gptoss_flow.errors import RecordError, StepError
-from gptoss_flow.events import Channel, Json, ServerChanged, ServerState
+from gptoss_flow.app.server_news import ServerNews
+from gptoss_flow.errors import StepError
+from gptoss_flow.events import Channel
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.llama import lean_httpx
@@ -49,6 +50,16 @@ T = TypeVar("T")
 OnChosen = Callable[[str, ResolvedProfile], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A server that is ready: where it is, the model behind it, who holds it, how long its start took."""
+
+    endpoint: Endpoint
+    model: Model
+    server: ManagedServer | ExternalServer
+    start: Mapping[str, float]
+
+
 class ServedModels:
     """`ports.Models` over managed servers. One per run: it emits every change of their state."""
 
@@ -75,7 +86,7 @@ class ServedModels:
         self._on_chosen = on_chosen
         self._served: dict[str, _Served] = {}
         self._identities: dict[str, dict[str, str]] = {}
-        self._starts: dict[str, StartTimes] = {}
+        self._news: dict[str, ServerNews] = {}
 
     @classmethod
     def here(
@@ -113,13 +124,11 @@ class ServedModels:
     async def get(self, server: str) -> Model:
         return await self._served[server].model()
 
-    async def held(
-        self, server: str
-    ) -> tuple[Endpoint, Model, ManagedServer | ExternalServer, Mapping[str, float]]:
-        """As `get`, with what a bench needs beside it: where it is, who holds it, how long its start took."""
+    async def held(self, server: str) -> Held:
+        """As `get`, with what a bench needs beside it."""
         served = self._served[server]
         endpoint, model = await served.connected()
-        return endpoint, model, served.server, self._starts[server].told()
+        return Held(endpoint, model, served.server, self._news[server].start_times())
 
     async def release(self, server: str) -> None:
         if server in self._served:
@@ -129,11 +138,9 @@ class ServedModels:
         await asyncio.gather(*(served.release() for served in self._served.values()))
 
     async def _prepared(self, name: str, resolved: ResolvedProfile) -> _Served:
-        changed, path = self._changed(name), Path()
+        news, path = self._news.setdefault(name, ServerNews(name, self._emit)), Path()
         if resolved.profile.resolved_engine != "external":
-            resolved, found = await choose_model_file(
-                resolved, self._machine, lambda line: changed("stopped", line, {}), offline=self._offline
-            )
+            resolved, found = await choose_model_file(resolved, self._machine, news.line, offline=self._offline)
             path = found.path
             if found.architecture == "gpt-oss":
                 preload()  # openai-harmony's table takes a second to load: meanwhile the server starts
@@ -143,7 +150,7 @@ class ServedModels:
             path,
             state_root=self._state_root,
             log_path=self._log_folder / f"server-{name}.log" if self._log_folder else None,
-            on_change=changed,
+            on_change=news.changed,
             clock=self._clock,
         )
         if isinstance(server, ExternalServer):
@@ -156,17 +163,6 @@ class ServedModels:
 
     def _identity(self, profile: Profile, model: Path) -> dict[str, str]:
         return result_identity(profile, model, find_engine(profile, self._state_root, os.environ).identity)
-
-    def _changed(self, name: str) -> Callable[[ServerState, str, dict[str, Json]], None]:
-        times = self._starts.setdefault(name, StartTimes())
-
-        def changed(state: ServerState, detail: str, facts: dict[str, Json]) -> None:
-            times.changed(state, facts)
-            # A record that can't be written ends the run at the loop's own next event, not in here.
-            with suppress(RecordError):
-                self._emit(ServerChanged(server=name, state=state, detail=detail, facts=facts))
-
-        return changed
 
 
 class _Served:
