@@ -48,6 +48,16 @@ class ArgumentProblem:
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
+Fault = tuple[str, str]
+"""What is wrong, and what to do; both empty where all is well."""
+
+
+def fault_alone(tool: Tool, arguments: Mapping[str, Json]) -> Fault:
+    """What is wrong with a call that stands alone, as a step's or a person's does; a model's may go on."""
+    judge = getattr(tool, "alone", None)
+    return judge(arguments) if judge is not None else ("", "")
+
+
 def check_arguments(
     tool: Tool, arguments: Mapping[str, Json], *, templated: bool = False
 ) -> list[ArgumentProblem]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.lock import pins_by_flow, pins_of
 from gptoss_flow.app.tool_servers import default_scope, server_of, tools_of_server
-from gptoss_flow.arguments import check_arguments
+from gptoss_flow.arguments import check_arguments, fault_alone
 from gptoss_flow.errors import FlowError, Invalid, Problem, StepError
 from gptoss_flow.events import Json
 from gptoss_flow.permissions import Permissions
@@ -97,6 +97,9 @@ def call_tool(
             given = arguments(known)
             if problems := check_arguments(known.tool, given):
                 raise Invalid(*(Problem(None, problem.message, problem.hint) for problem in problems))
+            said, hint = fault_alone(known.tool, given)
+            if said:
+                raise Invalid(Problem(None, said, hint))
             context = _context(plan, cwd, workspace, unsandboxed)
             try:
                 return await known.tool.call(given, context)

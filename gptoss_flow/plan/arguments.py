@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gptoss_flow.arguments import check_arguments
+from gptoss_flow.arguments import check_arguments, fault_alone
 from gptoss_flow.errors import Problem
 from gptoss_flow.events import Json
 from gptoss_flow.lang.document import Path
@@ -26,6 +26,9 @@ def argument_problems(reader: Reader, body: Values, tools: Mapping[str, Tool]) -
         return
     arguments = {**given, **reader.entries_now(given, (*path, "with"))}
     yield from misfits(loaded, path, tools[name], arguments)
+    said, hint = fault_alone(tools[name], arguments)
+    if said:
+        yield Problem(loaded.mark((*path, "tool")), said, hint)
 
 
 def misfits(loaded: LoadedFlow, path: Path, tool: Tool, arguments: Mapping[str, Json]) -> Iterator[Problem]:

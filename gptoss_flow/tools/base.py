@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import ConfigDict, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
-from gptoss_flow.arguments import check_arguments
+from gptoss_flow.arguments import Fault, check_arguments
 from gptoss_flow.events import Json
 from gptoss_flow.fields import Strict
 from gptoss_flow.ports import Tool, ToolContext
@@ -45,6 +45,11 @@ def validate_arguments(tool: Tool, arguments: Mapping[str, Json]) -> dict[str, J
     return dict(arguments)
 
 
+def _whole(value: Json) -> Json:
+    """A model that was told `number` may write 3.0, which JSON Schema takes for a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 @dataclass(frozen=True)
 class BuiltIn(Generic[A]):
     """Satisfies `ports.Tool`. `work` runs in a thread, unless it is async."""
@@ -54,6 +59,8 @@ class BuiltIn(Generic[A]):
     effect: Literal["pure", "idempotent", "once"]
     arguments: type[A]
     work: Callable[[A, ToolContext], Json]
+    alone: Callable[[Mapping[str, Json]], Fault] | None = None
+    """What is wrong with a call that is the only one that its caller makes; see `arguments.fault_alone`."""
     parts: tuple[str, ...] = ()
     """Folders beside this file whose code decides, with that of `work`'s own file, what the tool does."""
 
@@ -76,7 +83,7 @@ class BuiltIn(Generic[A]):
 
     def _parsed(self, arguments: Mapping[str, Json]) -> A:
         try:
-            return self.arguments.model_validate(arguments)
+            return self.arguments.model_validate({name: _whole(value) for name, value in arguments.items()})
         except ValidationError as failure:
             first = failure.errors()[0]
             where = ".".join(map(str, first["loc"]))

@@ -89,7 +89,7 @@ def test_a_tool_is_called_with_words_or_json(command: Command, flow: Path) -> No
     assert command("tools", "call", "beans.echo", "text=@@hello", "--flow", str(flow)) == (0, "@hello\n", "")
     assert command("tools", "call", "read_file", "path=text.txt") == (0, "eel\n", "")
     Path("below").mkdir()
-    assert command("tools", "call", "list_files", "--workspace", "below") == (0, "[]\n", "")
+    assert command("tools", "call", "list_files", "limit=1e2", "--workspace", "below") == (0, "[]\n", "")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,9 @@ def test_a_tool_is_called_with_words_or_json(command: Command, flow: Path) -> No
         (["read_file", "--json", "{"], 2, "--json: this is not JSON"),
         (["read_file", "--json", '{"max_bytes": 1e999}'], 2, "--json: this is not JSON: 1e999 is no JSON value"),
         (["read_file", "path=a", "max_bytes=NaN"], 2, 'must be a whole number or null, not "NaN"'),
-        (["list_files", "limit=1e2"], 1, "limit should be a valid integer"),
+        (["browser.find", "pattern=x"], 2, "browser.find looks through an open page, and pages are open only"),
+        (["browser.open", "id=3"], 2, 'makes one call; give the address: {id: "https://example.org/page"}'),
+        (["browser.open", "id=https://example.org", "cursor=0"], 2, "browser.open goes on from an open page"),
         (["read_file", "--json", "[]"], 2, "--json: the arguments are an object"),
         (["read_file", "path=@missing"], 2, "path: cannot read missing: No such file"),
         (["read_file", "path=missing"], 1, '"missing" does not exist'),

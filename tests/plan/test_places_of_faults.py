@@ -162,6 +162,15 @@ FAULTS = {
         "  a: {on_error: {fallback: {tool: list_files, with: {pth: 1}}}, set: {x: 1}}\n",
         '3:54: tool "list_files" has no argument "pth"; did you mean "path"?',
     ),
+    "a step that looks through a page which none has opened": (
+        "  a: {tool: browser.find, with: {pattern: x}}\n",
+        "3:13: browser.find looks through an open page, and pages are open only as long as the step that opened "
+        "them; a step of its own makes one call; let a model browse (tools: [browser]), or open the page",
+    ),
+    "a step that opens a link of such a page": (
+        "  a: {tool: browser.open, with: {id: 3}}\n",
+        "3:13: browser.open goes on from an open page, and pages are open only",
+    ),
     "a step that its fallback needs": (
         '  a: {on_error: {fallback: {set: {x: "${{ steps.b.output }}"}}}, set: {x: 1}}\n'
         '  b: {set: {x: "${{ steps.a.output }}"}}\n',

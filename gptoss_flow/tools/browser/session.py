@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from dataclasses import dataclass, field
 
 from gptoss_flow.ports import ToolContext
@@ -14,11 +13,11 @@ from gptoss_flow.tools.browser.hosts import Reach
 from gptoss_flow.tools.browser.page import Page, centred, found, page_of, view
 from gptoss_flow.tools.browser.search import engine_of, search
 from gptoss_flow.tools.browser.text import judge
+from gptoss_flow.tools.browser.tool import is_link_number
 from gptoss_flow.tools.browser.urls import parse_url
 from gptoss_flow.tools.thread import in_thread
 from gptoss_flow.tools.workspace import refusal
 
-_LINK_NUMBER = re.compile(r"\s*[0-9]{1,9}\s*")  # what some models write for a number
 MAX_KEPT = 64 << 20
 """Of all open pages, as `Page.size`; beyond that the oldest are forgotten."""
 
@@ -65,7 +64,7 @@ class Session:
         return text
 
     async def _opened(self, what: int | str, cursor: int, source: bool, context: ToolContext) -> tuple[Page, int]:
-        if isinstance(what, str) and not _LINK_NUMBER.fullmatch(what):
+        if isinstance(what, str) and not is_link_number(what):
             return await self._fetched(what, source, context), 0
         page, number = self._page(cursor), int(what)
         if number < 0:

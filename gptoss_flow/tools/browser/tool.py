@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
+from gptoss_flow.arguments import Fault
+from gptoss_flow.events import Json
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.base import Arguments, BuiltIn
 
-
-def _whole(value: Any) -> Any:
-    """A model that was told `number` may write 3.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+Unset = Annotated[int, Field(ge=-1)]
 
 
-Whole = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
-Unset = Annotated[Whole, Field(ge=-1)]
+_LINK_NUMBER = re.compile(r"\s*[0-9]{1,9}\s*")
+
+
+def is_link_number(text: str) -> bool:
+    """What some models write for a number."""
+    return _LINK_NUMBER.fullmatch(text) is not None
 
 
 class Search(Arguments):
     query: Annotated[str, Field(min_length=1, max_length=1000)]
     """What to search for."""
-    topn: Annotated[Whole, Field(ge=1)] = 10
+    topn: Annotated[int, Field(ge=1)] = 10
     """How many results to show, at most 20."""
     source: str | None = None
     """Only `web` is there."""
@@ -74,9 +79,27 @@ async def find(arguments: Find, context: ToolContext) -> str:
     return await Session.of(context).find(arguments.pattern, arguments.cursor)
 
 
-def _browser(name: str, about: str, arguments: type[Any], work: Any) -> BuiltIn[Any]:
+def _open_alone(given: Mapping[str, Json]) -> Fault:
+    is_address = isinstance(given.get("id"), str) and not is_link_number(str(given["id"]))
+    if is_address and given.get("cursor", -1) == -1:
+        return "", ""
+    return (
+        f"browser.open goes on from an open page, {_ALONE}",
+        'give the address: {id: "https://example.org/page"}',
+    )
+
+
+def _find_alone(given: Mapping[str, Json]) -> Fault:
+    hint = "let a model browse (tools: [browser]), or open the page and look through the step's output"
+    return f"browser.find looks through an open page, {_ALONE}", hint
+
+
+_ALONE = "and pages are open only as long as the step that opened them; a step of its own makes one call"
+
+
+def _browser(name: str, about: str, arguments: type[Any], work: Any, alone: Any = None) -> BuiltIn[Any]:
     # Idempotent: asking again does no harm, but the web may have changed.
-    return BuiltIn(name, about, "idempotent", arguments, work, parts=("browser",))
+    return BuiltIn(name, about, "idempotent", arguments, work, alone, parts=("browser",))
 
 
 BROWSER = (
@@ -92,11 +115,13 @@ BROWSER = (
         "in brackets, `[3]`, and its lines are numbered. Cite what you take from it as `【cursor†L8-L11】`.",
         Open,
         open_,
+        _open_alone,
     ),
     _browser(
         "browser.find",
         "Find a text on an open page. The matches are links to open by their number with browser.open.",
         Find,
         find,
+        _find_alone,
     ),
 )
