@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
@@ -18,12 +19,14 @@ from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
 from gptoss_flow.fields import is_template, json_text
 from gptoss_flow.ports import Tool
-from gptoss_flow.words import suggest
+from gptoss_flow.words import nearest, suggest
 
 MOST_STEPS = 20_000
 """Keywords of a schema that are looked at for a value: a few that refer to each other can stand for millions."""
 STEPS_A_CHARACTER = 4
 """How many more for each character of it as JSON."""
+MOST_NAMES = 20
+"""Arguments that a tool does not have of which each is told."""
 _NOTHING_ELSE: Registry[Json] = Registry()
 _TYPES = {
     "string": "text",
@@ -76,6 +79,7 @@ def check_arguments(
         if not (templated and isinstance(error.instance, str) and is_template(error.instance))
         for problem in _problems(tool, error)
     ]
+    problems += _slips(tool, arguments)
     order = {name: n for n, name in enumerate(arguments)}
     return sorted(problems, key=lambda p: order.get(str(p.path[0]), -1) if p.path else len(order))
 
@@ -139,14 +143,31 @@ def _problems(tool: Tool, error: ValidationError) -> list[ArgumentProblem]:
                     f'tool "{tool.name}" has no argument "{one_line(str(name))}"',
                     suggest(str(name), allowed),
                 )
-                for name in cast(Any, error.instance)
-                if name not in allowed
+                for name in _others(cast(Any, error.instance), allowed)
             ]
         case "required" if not path:
             name = next(n for n in limit if f"'{n}'" in error.message)
             return [ArgumentProblem((), f'tool "{tool.name}" needs the argument "{name}"', _about(allowed, name))]
         case _:
             return [ArgumentProblem(path, f'tool "{tool.name}": {dotted(path) or "the call"} {said_of(error)}')]
+
+
+def _slips(tool: Tool, arguments: Mapping[str, Json]) -> Iterator[ArgumentProblem]:
+    """Names that are nearly those of arguments. A schema that does not say whether there may be others, as most of
+    tool servers do not, would let them pass, and the server would do without."""
+    known = tool.parameters.get("properties", {})
+    if "additionalProperties" in tool.parameters:
+        return
+    left_out = [name for name in known if name not in arguments]
+    for name in _others(arguments, known):
+        if near := nearest(name, left_out):
+            said = f'tool "{tool.name}" has no argument "{one_line(name)}"'
+            yield ArgumentProblem((name,), said, f'did you mean "{near}"?')
+
+
+def _others(given: Iterable[str], known: Container[str]) -> list[str]:
+    """The names that are not known, as many as anybody reads about: each is compared with all that are."""
+    return list(islice((name for name in given if name not in known), MOST_NAMES))
 
 
 def said_of(error: ValidationError | SchemaError) -> str:

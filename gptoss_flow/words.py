@@ -15,11 +15,15 @@ MAX_LISTED = 60
 def suggest(word: str, allowed: Iterable[str]) -> str:
     """A hint for a word that is not allowed: `did you mean "x"?`, else what is allowed."""
     words = list(islice(allowed, MAX_COMPARED))
-    near = get_close_matches(word[:100], words, n=1, cutoff=0.6)
-    if near:
-        return f'did you mean "{near[0]}"?'
+    if near := nearest(word, words):
+        return f'did you mean "{near}"?'
     listed = words if len(words) <= MAX_LISTED else [*words[:MAX_LISTED], "…"]
     return f"allowed: {', '.join(listed)}" if words else "none is allowed here"
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """The word that this one may be a slip for; empty where none is like it."""
+    return next(iter(get_close_matches(word[:100], list(islice(allowed, MAX_COMPARED)), n=1, cutoff=0.6)), "")
 
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -19,7 +19,7 @@ from gptoss_flow.escape import for_terminal
 from gptoss_flow.events import Json
 from gptoss_flow.fields import parse_json
 from gptoss_flow.ui.table import table
-from gptoss_flow.ui.tools import argument_rows, described
+from gptoss_flow.ui.tools import argument_rows, described, description
 
 flow_of_tools = click.argument("flow", required=False, type=click.Path(path_type=str))
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete.tools)
@@ -61,7 +61,7 @@ def show(name: str, flow: str | None, as_json: bool) -> None:
         return
     lines = [f"{known.name}  ({known.owner}; effect: {known.tool.effect})"]
     if known.tool.description:
-        lines += ["", known.tool.description]
+        lines += ["", description(known.tool, _columns())]
     click.echo(for_terminal("\n".join(lines)))
     if rows := argument_rows(known.tool):
         click.echo(f"\n{table(('ARGUMENT', 'TYPE', 'NEEDED', 'ABOUT'), rows, _columns())}")

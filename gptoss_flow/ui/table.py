@@ -9,22 +9,34 @@ from itertools import zip_longest
 from gptoss_flow.escape import one_line
 
 LEAST = 16
-"""Columns that the last one must have to be broken into lines."""
+"""Columns that the last one must have to stand beside the others."""
+INDENT = "    "
+"""Before the last one's lines where they stand below."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
     """Rows under their head, safe for a terminal: each column as wide as its widest cell, two spaces between.
 
-    Where a `width` is given, the last column is broken into lines that end before it.
+    Where a `width` is given, the last column is broken into lines that end before it, which stand below the others
+    where too little room is left beside them.
     """
     cells = [[one_line(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
-    if width is not None and (room := width - sum(each + 2 for each in widths[:-1])) >= LEAST:
-        cells = [line for row in cells for line in _broken(row, room)]
-        widths[-1] = room
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
+    if width is None:
+        return "\n".join(_line(row, widths) for row in cells)
+    room = width - sum(each + 2 for each in widths[:-1])
+    if room >= LEAST:
+        return "\n".join(_line(line, widths) for row in cells for line in _broken(row, room))
+    return "\n".join(line for row in cells for line in (_line(row[:-1], widths[:-1]), *below(row[-1], width)))
+
+
+def below(text: str, width: int) -> list[str]:
+    """A text in lines of its own, indented, that end before this width."""
+    return textwrap.wrap(text, max(width, LEAST), initial_indent=INDENT, subsequent_indent=INDENT)
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _broken(row: Sequence[str], room: int) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,17 @@ LONGEST_TYPE = 20
 
 
 def described(tool: Tool) -> str:
-    """The first sentence of its description, cut to fit a table."""
-    return _short(tool.description.partition("\n")[0])
+    """The first sentence of its description, cut behind a word to fit a table."""
+    sentence = tool.description.partition("\n")[0].partition(". ")[0]
+    return textwrap.shorten(sentence.rstrip("."), WIDTH, placeholder=" …")
+
+
+def description(tool: Tool, width: int | None) -> str:
+    """All of it, its lines broken where the terminal ends."""
+    lines = tool.description.split("\n")
+    if width is not None:
+        lines = [piece for line in lines for piece in textwrap.wrap(line, width) or [""]]
+    return "\n".join(lines)
 
 
 def argument_rows(tool: Tool) -> list[tuple[str, str, str, str]]:
@@ -53,9 +63,4 @@ def _needed(needed: bool, schema: Mapping[str, Any]) -> str:
 
 
 def _about(schema: Mapping[str, Any]) -> str:
-    return _short(str(schema.get("description", "")).replace("\n", " "))
-
-
-def _short(text: str) -> str:
-    first = text.partition(". ")[0].rstrip(".")
-    return first if len(first) <= WIDTH else f"{first[: WIDTH - 1]}…"
+    return str(schema.get("description", "")).replace("\n", " ").rstrip(".")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gptoss_flow.tools import TOOLS
+from gptoss_flow.ui.tools import description
 from tests.cli.in_process import Command
 from tests.tools.mcp.test_stdio import HOSTILE
 
@@ -73,6 +74,14 @@ def test_a_tool_is_shown_with_what_it_takes(command: Command, flow: Path) -> Non
     assert (code, said["from"], said["parameters"]["required"]) == (0, "tool server beans", ["text"])
 
 
+def test_a_description_ends_its_lines_where_the_terminal_does() -> None:
+    for width in (36, 60, 100):
+        lines = description(TOOLS["apply_patch"], width).split("\n")
+        assert max(map(len, lines)) <= width
+        assert "*** Update File: src/app.py" in lines and " kept line" in lines
+        assert " ".join(lines).split() == TOOLS["apply_patch"].description.split()
+
+
 def test_many_words_stand_where_there_is_room_for_them(command: Command) -> None:
     shown = command("tools", "show", "write_file")[1]
     assert "mode      one of   default create  create, overwrite, append. `create` refuses" in shown
@@ -114,6 +123,7 @@ def test_a_tool_is_called_with_words_or_json(command: Command, flow: Path) -> No
         (["./helpers.py:broken"], 1, 'tool "broken": OSError: no beans (helpers.py:8)'),
         (["./helpers.py:nope"], 2, '"helpers.py" has no function "nope"'),
         (["beans.other", "--flow", "flow.yaml"], 2, 'the tool server "beans" has no tool "other"'),
+        (["beans.echo", "texxt=x", "--flow", "flow.yaml"], 2, 'has no argument "texxt"; did you mean "text"?'),
         (["beans", "--flow", "flow.yaml"], 2, '"beans" is a tool server, not a tool'),
         (["read_file", "path=x", "--workspace", "nowhere"], 2, "is not a folder"),
         (["read_file", "path=x", "--flow", "no.yaml"], 2, "no.yaml"),

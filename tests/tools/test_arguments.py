@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from gptoss_flow.arguments import check_arguments
 from gptoss_flow.errors import StepError
 from gptoss_flow.tools import TOOLS
 from gptoss_flow.tools.base import validate_arguments
+from tests.steps.made_tools import MadeTool
 from tests.tools.conftest import Call
 
 PURE = {"read_file", "list_files", "repo_files", "search_text"}
@@ -42,6 +45,16 @@ def test_all_that_is_wrong_is_said_in_the_order_written() -> None:
         'tool "repo_files": include[1] must be text, not 3',
         'tool "repo_files": exclude must be a list, not "*.md"',
     ]
+
+
+def test_many_names_that_it_does_not_have_are_not_all_compared() -> None:
+    tool = MadeTool("many", parameters={"type": "object", "properties": {f"name_{n}": {} for n in range(500)}})
+    given = {f"{'x' * 40}_{n}": 1 for n in range(5000)}
+    began = time.process_time()
+    assert check_arguments(tool, given) == []
+    closed = replace(tool, parameters={**tool.parameters, "additionalProperties": False})
+    assert len(check_arguments(closed, given)) == 20
+    assert time.process_time() - began < 3
 
 
 def test_a_missing_argument_is_named_with_what_it_is() -> None:
