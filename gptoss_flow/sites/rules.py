@@ -49,7 +49,9 @@ def parse_rule(text: str) -> Rule:
     return Rule(site, below)
 
 
-def rule_for(site: Site) -> str:
-    """The entry that would grant this site and no other."""
+def how_to_grant(site: Site, key: str = KEY) -> str:
+    """What lets this site be asked, and no other."""
+    if site.is_local_name:
+        return f"a name never stands for this machine; ask 127.0.0.1:{site.port}, and add that to {key}"
     needs_port = site.port not in USUAL_PORTS or (site.address is not None and why_not_public(site.address))
-    return str(site) if needs_port else site.bare
+    return f"add {site if needs_port else site.bare} to {key}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,9 @@ from gptoss_flow.words import TOOL_NAME, suggest
 MAX_RESULT_CHARS = 32_000
 """Of a tool's result, what a model is given; the record has all of it."""
 MOST_SAME = 3
-"""How often in a row a model may make the very same call; the last of them is the end."""
+"""How often in a row a model may make the very same call, or the same few; the last of them is the end."""
+LONGEST_CYCLE = 4
+"""Calls that are taken for the same few where they come again and again."""
 MOST_AT_ONCE = 16
 """Calls of one turn; each may be a thread or a process."""
 UNNAMED = "unknown"
@@ -40,8 +43,8 @@ class Spent:
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self._turns = self._calls = self._tokens = self._same = 0
-        self._last: tuple[str, str] | None = None
+        self._turns = self._calls = self._tokens = 0
+        self._made: deque[tuple[str, str]] = deque(maxlen=MOST_SAME * LONGEST_CYCLE)
 
     def take(self, answer: Generation) -> None:
         """Count an answer. Raises `StepError` that names the bound where it wants to go on beyond one."""
@@ -61,13 +64,20 @@ class Spent:
             said = f"the model may use {bounds.tokens} tokens and has used {self._tokens} without an answer"
             raise _beyond("max_total_tokens", said)
         for call in answer.calls:
-            same = (call.name, _canonical(call.arguments))
-            self._same = self._same + 1 if same == self._last else 1
-            self._last = same
-            if self._same >= MOST_SAME:
-                raise StepError(
-                    "model", f"the model called {named(call)} {MOST_SAME} times in a row with the same arguments"
-                )
+            self._made.append((named(call), _canonical(call.arguments)))
+            if same := repeated(list(self._made)):
+                names = ", then ".join(name for name, _ in same)
+                said = f"the model called {names} {MOST_SAME} times in a row with the same arguments"
+                raise StepError("model", said)
+
+
+def repeated(made: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The fewest calls that these end with, again and again; none where they do not."""
+    for length in range(1, min(LONGEST_CYCLE, len(made) // MOST_SAME) + 1):
+        last = made[-length:]
+        if made[-length * MOST_SAME :] == last * MOST_SAME:
+            return last
+    return []
 
 
 def _beyond(bound: str, said: str) -> StepError:

@@ -295,6 +295,22 @@ def test_the_same_call_three_times_in_a_row_is_an_end(at_once: bool) -> None:
     assert len(say.called) == (0 if at_once else 2)
 
 
+@pytest.mark.parametrize("length", [2, 3, 4])
+def test_the_same_few_calls_three_times_in_a_row_are_an_end(length: int) -> None:
+    say = MadeTool("say")
+    few = [[call(n=n)] for n in range(length)]
+    found = run(flow("tools: [say], max_turns: 40"), calling([call(n=9)], *few * 4), say)
+    names = ", then ".join(["say"] * length)
+    assert why(found) == f"the model called {names} 3 times in a row with the same arguments"
+    assert len(say.called) == 3 * length
+
+
+def test_calls_that_come_again_between_others_are_no_end() -> None:
+    say = MadeTool("say")
+    found = run(flow("tools: [say], max_turns: 40"), calling(*[[call(n=n % 2 and n)] for n in range(20)]), say)
+    assert found.ends() == {"a": "succeeded"}
+
+
 def test_the_same_call_with_another_between_is_none_too_many() -> None:
     again = [[call(n=1)], [call(n=2)], [call(n=1)], [call(n=2)], [call(n=1)]]
     assert run(flow(), calling(*again)).end("a").output == "Done."

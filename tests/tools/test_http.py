@@ -128,6 +128,12 @@ async def test_without_granted_hosts_nothing_is_asked() -> None:
         assert here.looked_up == []
 
 
+async def test_a_name_of_this_machine_is_told_as_the_address_to_grant() -> None:
+    async with web() as here:
+        with pytest.raises(StepError, match=r"a name never stands .* ask 127\.0\.0\.1:8080, and add"):
+            await here.call("http", url="http://localhost:8080/x")
+
+
 async def test_a_local_site_is_asked_where_it_is_granted_by_address_and_port() -> None:
     async with web({"/": said("local", "text/plain")}) as here:
         assert (await asked(here, (here.site,), url=f"http://{here.site}/"))["text"] == "local"

@@ -9,7 +9,7 @@ from typing import Literal
 from gptoss_flow.escape import one_line
 from gptoss_flow.ports import Grants
 from gptoss_flow.sites.addresses import why_not_public
-from gptoss_flow.sites.rules import KEY, NO_NAMES, USUAL_PORTS, Rule, parse_rule, rule_for
+from gptoss_flow.sites.rules import KEY, NO_NAMES, USUAL_PORTS, Rule, how_to_grant, parse_rule
 from gptoss_flow.sites.site import BadSite, Site
 from gptoss_flow.tools.browser.urls import Url, refused
 from gptoss_flow.tools.workspace import refusal
@@ -42,12 +42,12 @@ class Reach:
         rule = next((rule for rule in self.rules if rule.matches(site)), None)
         if rule is None and not self.rest:
             listed = ", ".join(map(str, self.rules)) or "no hosts"
-            raise refused(url, f"the flow grants {listed}; add {rule_for(site)} to {KEY}")
+            raise refused(url, f"the flow grants {listed}; {how_to_grant(site)}")
         for around in self.within:
             if not any(each.matches(site) for each in around):
                 listed = ", ".join(map(str, around))
                 raise refused(
-                    url, f"a flow around this one grants {listed} alone; add {rule_for(site)} to its {KEY}"
+                    url, f"a flow around this one grants {listed} alone; {how_to_grant(site, f'its {KEY}')}"
                 )
         if rule is None and site.port not in USUAL_PORTS:
             raise refused(url, f"port {site.port} is neither 80 nor 443; the flow may grant {site} in {KEY}")
