@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 
 _BRACKETS = str.maketrans("【】", "〖〗")
+_NUMBER = re.compile(r"\s*[0-9]{1,9}\s*")
 _BEGIN = re.compile(r"【\d+†")
 _END = re.compile(r"(†[^†【】]*)?】")
+
+
+def is_link_number(text: str) -> bool:
+    """Whether it is what some models write for the number of a link."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 def plain(text: str) -> str:

@@ -10,10 +10,10 @@ from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.browser.dial import Network
 from gptoss_flow.tools.browser.fetch import Request, fetch
 from gptoss_flow.tools.browser.hosts import Reach
+from gptoss_flow.tools.browser.marks import is_link_number
 from gptoss_flow.tools.browser.page import Page, centred, found, page_of, view
 from gptoss_flow.tools.browser.search import engine_of, search
 from gptoss_flow.tools.browser.text import judge
-from gptoss_flow.tools.browser.tool import is_link_number
 from gptoss_flow.tools.browser.urls import parse_url
 from gptoss_flow.tools.thread import in_thread
 from gptoss_flow.tools.workspace import refusal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -12,16 +11,9 @@ from gptoss_flow.arguments import Fault
 from gptoss_flow.events import Json
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.base import Arguments, BuiltIn
+from gptoss_flow.tools.browser.marks import is_link_number
 
 Unset = Annotated[int, Field(ge=-1)]
-
-
-_LINK_NUMBER = re.compile(r"\s*[0-9]{1,9}\s*")
-
-
-def is_link_number(text: str) -> bool:
-    """What some models write for a number."""
-    return _LINK_NUMBER.fullmatch(text) is not None
 
 
 class Search(Arguments):
