@@ -11,8 +11,10 @@ from typing import Any
 
 from gptoss_flow.errors import Invalid
 from gptoss_flow.lang.profile import Profile
+from gptoss_flow.lang.profile_words import value_text
 from gptoss_flow.server.engines import Engine
-from gptoss_flow.server.flags import FLAGS, HABITS, Flag, Help, Render, is_unsafe
+from gptoss_flow.server.extra_args import extra_problems
+from gptoss_flow.server.flags import FLAGS, HABITS, Flag, Help, Render
 from gptoss_flow.server.problems import KeyProblem, key_problem
 
 _PASSED = re.compile(
@@ -82,7 +84,7 @@ def _arguments(
             continue
         rendered = _first(flag.spellings, known, value)
         if rendered is None:
-            problems.append(key_problem(flag.key, _untold(flag, build, value), _way_out(flag)))
+            problems.append(key_problem(flag.key, _untold(flag.key, build, profile), _way_out(flag)))
         else:
             arguments += rendered
     arguments += _threads(profile, threads)
@@ -91,14 +93,17 @@ def _arguments(
         arguments += _first(habit.spellings, known, habit.value) or []
     if profile.gpu_layers != "auto" and "--fit" in known:
         arguments += ["--fit", "off"]
-    arguments += _extra(profile, known, build, problems)
+    problems += extra_problems(profile, known, build)
     if problems:
         raise Invalid(*problems)
-    return arguments
+    return arguments + profile.extra_args
 
 
-def _untold(flag: Flag, build: str, value: Any) -> str:
-    return f"llama-server {build} has no option for {flag.key}: {value if value != '' else 'false'}"
+def _untold(key: str, build: str, profile: Profile) -> str:
+    said: Any = profile
+    for name in key.split("."):
+        said = getattr(said, name)
+    return f"llama-server {build} has no option for {key}: {value_text(tuple(key.split('.')), said)}"
 
 
 def _way_out(flag: Flag) -> str:
@@ -128,32 +133,6 @@ def _lora(profile: Profile, known: Help, build: str, problems: list[KeyProblem])
         scaled = [f"{adapter.path}:{adapter.scale}"] if joined else [adapter.path, str(adapter.scale)]
         arguments += ["--lora-scaled", *scaled]
     return arguments
-
-
-def _extra(profile: Profile, known: Help, build: str, problems: list[KeyProblem]) -> list[str]:
-    owners = {name: flag.key for flag in FLAGS for name in flag.owns} | {"--threads": "threads"}
-    for argument in profile.extra_args:
-        if not argument.startswith("-") or re.fullmatch(r"-[\d.]+", argument):
-            continue
-        option = known.options.get(argument)
-        if option is None:
-            message, hint = f"llama-server {build} does not know {argument}", "see llama-server --help"
-            name, is_joined, value = argument.partition("=")
-            if is_joined and name in known.options:
-                hint = f"write its value as an item of its own: [{name}, {value}]"
-        elif option.is_removed:
-            message = f"llama-server {build} has no {argument} any more"
-            advice = " ".join(option.text.split()).partition(". ")[2]
-            hint = advice.partition(" (env:")[0] or "see llama-server --help"
-        elif key := next((owners[name] for name in option.names if name in owners), None):
-            message, hint = f"{argument} is the profile's key {key}", f"use {key}"
-        elif is_unsafe(option) and not profile.allow_unsafe_args:
-            message = f"{argument} opens the server or takes over what the manager decides"
-            hint = "set allow_unsafe_args: true if you mean it"
-        else:
-            continue
-        problems.append(key_problem("extra_args", f"extra_args: {message}", hint))
-    return profile.extra_args
 
 
 def _parameters(

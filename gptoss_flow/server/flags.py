@@ -33,6 +33,11 @@ class Option:
         """It is named only to say what took its place: the binary refuses it."""
         return "argument has been removed" in self.text
 
+    @property
+    def values(self) -> int:
+        """How many arguments behind its name belong to it."""
+        return len(re.sub(r"<[^>]*>", "_", self.hint).split())
+
 
 @dataclass(frozen=True, slots=True)
 class Help:

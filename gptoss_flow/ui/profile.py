@@ -8,26 +8,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from gptoss_flow.events import Json
-from gptoss_flow.fields import duration_text, size_text
-from gptoss_flow.lang.dump import inline_yaml
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profile_layers import KeyPath, Origin, Variable
+from gptoss_flow.lang.profile_words import value_text
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.ui.paths import short_path
 
 COMMENT_COLUMN = 56
 """Comments stand behind the longest value, but no further right than this, whatever some value may need."""
-
-_AS_WRITTEN: Mapping[KeyPath, Callable[[Any], str]] = {
-    ("idle_timeout",): duration_text,
-    ("keepalive", "every"): duration_text,
-    ("start_timeout",): duration_text,
-    ("restart", "window"): duration_text,
-    ("model", "size"): size_text,
-    ("kv_cache", "ram"): size_text,
-    ("log", "max_bytes"): size_text,
-}
-"""Seconds and bytes in the words in which people write them."""
 
 
 def draw_profile(resolved: ResolvedProfile) -> str:
@@ -93,16 +81,8 @@ def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
             yield from _leaves(item, (*path, key))
     elif isinstance(value, Mapping):
         yield path, "{}"
-    elif path in _AS_WRITTEN and not isinstance(value, str):
-        yield path, _AS_WRITTEN[path](value)
     else:
-        yield path, inline_yaml(_plain(value))
-
-
-def _plain(value: Any) -> Json:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_none=True)
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        yield path, value_text(path, value)
 
 
 def place_text(origin: Origin | None, short: Callable[[str], str] = str) -> str:

@@ -86,7 +86,7 @@ def test_every_key_that_cannot_be_expressed_is_named_with_the_build_and_a_way_ou
     found = problems(binary("2025-08"), **keys)
     assert [problem.path for problem in found] == [("kv_cache", "unified"), ("kv_cache", "swa_full"), ("cpu_moe",)]
     assert str(found[0]) == (
-        "llama-server 2025-08 has no option for kv_cache.unified: True; remove the key, take another build of "
+        "llama-server 2025-08 has no option for kv_cache.unified: true; remove the key, take another build of "
         "llama-server (binary, $LLAMA_SERVER), or set engine: embedded"
     )
     assert "embedded" not in found[2].hint  # which cannot do it either
@@ -112,8 +112,54 @@ def test_every_key_that_cannot_be_expressed_is_named_with_the_build_and_a_way_ou
     ],
 )
 def test_extra_arguments_are_checked_against_the_help(arguments: list[str], said: str) -> None:
-    (problem, *_) = problems(binary("2026-10"), extra_args=arguments)
-    assert said in str(problem) and problem.path == ("extra_args",)
+    found = problems(binary("2026-10"), extra_args=arguments)
+    assert said in "\n".join(map(str, found)) and {problem.path[0] for problem in found} == {"extra_args"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number", "said"),
+    [
+        (["0.0.0.0"], 0, "0.0.0.0 belongs to no option; write the option before it"),
+        (
+            ["--no-repack", "yes"],
+            1,
+            "yes belongs to no option: --no-repack takes no value; remove it, or write",
+        ),
+        (["--numa", "isolate", "all"], 2, "all belongs to no option: --numa takes one value"),
+        (["--numa"], 0, "--numa lacks its value; write it as the next item: [--numa, TYPE]"),
+        (["--numa", "--no-repack"], 0, "--numa lacks its value"),
+        (
+            ["--control-vector-layer-range", "1"],
+            1,
+            "lacks its value; write it as the next item: [--control-vector-",
+        ),
+        (["--no-repack", "--host", "::"], 1, "--host opens the server"),
+        (["--no-mmap"], 0, "--no-mmap is the profile's key mmap; use mmap"),  # which this binary has no more
+        (["--mlock"], 0, "use mlock"),
+        (["-tb", "2"], 0, "use threads_batch"),
+        (["--lora", "a.gguf"], 0, "use lora"),
+    ],
+)
+def test_each_item_is_told_by_its_number(arguments: list[str], number: int, said: str) -> None:
+    (problem,) = problems(binary("2026-10"), extra_args=arguments)
+    assert said in str(problem) and problem.path == ("extra_args", number)
+
+
+@pytest.mark.parametrize("month", DIALECTS)
+def test_values_of_every_form_are_let_through(month: str) -> None:
+    arguments = ["--control-vector-layer-range", "1", "2", "--top-k", "-1", "--override-tensor", "a b=CPU"]
+    arguments = arguments if month != "2024-08" else arguments[:5]
+    known_here = [*arguments[:5]] if "--override-tensor" not in known(month).options else arguments
+    assert compiled(binary(month), extra_args=known_here).argv[-len(known_here) :] == known_here
+
+
+def test_a_value_that_cannot_be_said_is_told_in_the_profiles_own_words() -> None:
+    keys = {"kv_cache": {"ram": 2**31}, "devices": ["CUDA0", "CPU"], "mlock": True, "mmap": False}
+    said = [problem.message for problem in problems(binary("2024-08"), **keys)]
+    assert said == [
+        "llama-server 2024-08 has no option for kv_cache.ram: 2GiB",
+        "llama-server 2024-08 has no option for devices: [CUDA0, CPU]",
+    ]
 
 
 def test_a_folder_for_slots_is_a_key_and_no_argument() -> None:
