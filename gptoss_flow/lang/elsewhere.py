@@ -100,7 +100,8 @@ class Sources:
         ref = str(source)
         if ref not in self._read:
             if len(self._read) >= MAX_SOURCES:
-                raise Invalid(Problem(mark, f"profiles are made of more than {MAX_SOURCES} files from elsewhere"))
+                said = f"profiles are made of more than {MAX_SOURCES} files from elsewhere"
+                raise Invalid(Problem(mark, said, "let them extend fewer"))
             self._read[ref] = self._bring(source, mark)
         return self._read[ref]
 
@@ -116,6 +117,9 @@ class Sources:
             raise Invalid(
                 Problem(mark, f"{source} has the SHA-256 {sha256}, and {written} {pin.sha256}", self._mend(source))
             )
+        if fetched.content.lstrip()[:1] == b"<":
+            advice = "name the file itself, whose address its page may call raw"
+            raise Invalid(Problem(mark, f"{source} is a web page, not a YAML file", advice))
         if fetched.commit is not None:
             self._commits[_branch(str(source))] = fetched.commit
         pinned = source.pinned(fetched.commit, sha256)

@@ -110,6 +110,23 @@ def _positive_or_auto(value: Any) -> Any:
     return seconds
 
 
+def _rpc_server(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not (port.isdecimal() and 1 <= int(port) <= 65535):
+        raise PydanticCustomError("rpc_server", "is not an RPC server; write host:port")
+    _host(host.removeprefix("[").removesuffix("]"))
+    return value
+
+
+def _idle_timeout(value: Any) -> float:
+    try:
+        return parse_duration(value)
+    except PydanticCustomError:
+        raise PydanticCustomError(
+            "idle_timeout", "is not a duration; write one like 10m, or 0 to stop with the last user, or -1 to stay"
+        ) from None
+
+
 def _keepalive(value: Any) -> Any:
     """`0` and `1s` mean the mapping that says only how often."""
     return {"every": value} if isinstance(value, int | float | str) and not isinstance(value, bool) else value
@@ -347,7 +364,7 @@ class Profile(Layered):
     """Devices to use, by the names that `llama-server --list-devices` shows."""
     tensor_split: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)] | None = None
     """The share of the model for each device."""
-    rpc: Annotated[list[Text], Field(min_length=1)] | None = None
+    rpc: Annotated[list[Annotated[Text, AfterValidator(_rpc_server)]], Field(min_length=1)] | None = None
     """RPC servers of llama.cpp, `host:port` each."""
     cpu_moe: bool = False
     """Keep all experts of a mixture-of-experts model in the main memory."""
@@ -370,7 +387,9 @@ class Profile(Layered):
         Keepalive, BeforeValidator(_keepalive, json_schema_input_type=Keepalive | float | str)
     ] = Keepalive()
     """Touches of an idle server; `1s` is short for `{every: 1s}`, 0 is none."""
-    idle_timeout: Duration = 0.0
+    idle_timeout: Annotated[
+        float, BeforeValidator(_idle_timeout, json_schema_input_type=str | float), Field(examples=["10m", 0, -1])
+    ] = 0.0
     """How long the server stays after its last user: 0 not at all, -1 for good."""
     start_timeout: Annotated[
         float | Literal["auto"], BeforeValidator(_positive_or_auto, json_schema_input_type=str | float)

@@ -128,6 +128,12 @@ def with_full_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return copy
 
 
+def spelt_out(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which what may be written short is a mapping, so that it merges as one."""
+    every = data.get("keepalive")
+    return dict(data) | ({} if every is None or isinstance(every, Mapping) else {"keepalive": {"every": every}})
+
+
 def relative_paths(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """The paths of files in a file's checked `data` that are relative to it, each with the key that says it."""
     here, elsewhere = (with_full_paths(data, Path(folder)) for folder in ("/here", "/elsewhere"))
@@ -167,7 +173,13 @@ def lay_over(
         else:
             _forget(origins, here)
             data[key] = value
-            origins[here] = source.value(here) if isinstance(source, Written) else source
+            origins[here] = _origin(source, here)
+            if isinstance(value, list):
+                origins |= {(*here, number): _origin(source, (*here, number)) for number in range(len(value))}
+
+
+def _origin(source: Written | Variable, path: KeyPath) -> Origin:
+    return source.value(path) if isinstance(source, Written) else source
 
 
 def settled_by(over: Mapping[str, Any], path: KeyPath = ()) -> Iterator[KeyPath]:

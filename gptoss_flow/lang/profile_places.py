@@ -47,10 +47,16 @@ class SearchPath:
     def files(self) -> Iterator[Path]:
         """Every profile's file, those too that an earlier folder's file of the same name hides."""
         for folder in self.folders:
-            if folder.is_dir():
-                for path in sorted(folder.iterdir()):
-                    if path.suffix in SUFFIXES and path.is_file():
-                        yield path
+            yield from profile_files(folder)
+
+
+def profile_files(folder: Path) -> list[Path]:
+    """The files in a folder that may be profiles, by name; none where it cannot be read."""
+    try:
+        files = [path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file()]
+    except OSError:
+        return []
+    return sorted(files, key=lambda path: (path.stem, path.suffix))
 
 
 def search_path(flow_dir: Path | None, cwd: Path) -> SearchPath:

@@ -45,6 +45,12 @@ def contradictions(profile: Profile) -> Iterator[Contradiction]:
         yield Contradiction(
             ("kv_cache", "v"), f"a {profile.kv_cache.v} V cache needs flash attention", "set flash_attention: on"
         )
+    if profile.rope.scale is not None and profile.rope.freq_scale is not None:
+        yield Contradiction(
+            ("rope", "freq_scale"),
+            "rope.scale and rope.freq_scale say the same thing",
+            "keep one; 1/scale is freq_scale",
+        )
     if profile.cpu_moe and profile.n_cpu_moe is not None:
         yield Contradiction(("n_cpu_moe",), "cpu_moe and n_cpu_moe contradict each other", "keep one")
     if profile.speculative is not None and profile.speculative.model is None:
@@ -117,7 +123,9 @@ def _model_contradictions(profile: Profile) -> Iterator[Contradiction]:
             )
     if profile.resolved_engine == "external" and given:
         yield Contradiction(
-            ("model", given[0]), "an external server has its own model", "name it with model.id, without a source"
+            ("model", given[0]),
+            "an external server has its own model",
+            "name it with model.id, without a source; model: null removes an inherited one",
         )
 
 

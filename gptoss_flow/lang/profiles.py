@@ -26,11 +26,13 @@ from gptoss_flow.lang.profile_layers import (
     check,
     lay_over,
     relative_paths,
+    says,
+    spelt_out,
     with_full_paths,
 )
-from gptoss_flow.lang.profile_places import SearchPath
+from gptoss_flow.lang.profile_places import SearchPath, profile_files
 from gptoss_flow.lang.profile_rules import contradictions
-from gptoss_flow.lang.sources import Source, redacted
+from gptoss_flow.lang.sources import Source, not_a_profile, redacted
 
 MAX_DEPTH = 32
 MAX_ALTERNATIVES = 16
@@ -188,16 +190,12 @@ class _Resolver:
         """The chains of the profile that `ref` means to whoever wrote it at `mark`."""
         if source := self.sources.named(ref, mark, None if isinstance(home, Path) else home):
             return self._fetched(source, mark, edges)
-        if "://" in ref:
-            advice = "a profile elsewhere ends with .yaml"
-            shown = redacted(ref)
-            if ref.startswith(("http://", "https://")):
-                advice = f"for a server write {{url: {shown}}}; {advice}"
-            raise Invalid(Problem(mark, f'"{shown}" is not a profile', advice))
+        if advice := not_a_profile(ref):
+            raise Invalid(Problem(mark, f'"{redacted(ref)}" is not a profile', advice))
         if is_path(ref) and isinstance(home, Path):
             target = home / os.path.expanduser(ref)  # noqa: PTH111  # Path.expanduser raises on an unknown user
             if not os.path.exists(target):  # noqa: PTH110  # Path.exists raises for a name that is too long
-                raise Invalid(Problem(mark, f"there is no profile {ref}", f"looked for {_shown(target)}"))
+                raise Invalid(Problem(mark, f"there is no profile {ref}", _looked(ref, target)))
             return self._file(target, edges)
         servers = (
             self.flow.data.get("servers") if inline and self.flow and isinstance(self.flow.data, dict) else None
@@ -209,11 +207,15 @@ class _Resolver:
         target_hits = [hit for hit in hits if _identity(hit) != origin]
         if target_hits or hits:
             return self._file((target_hits or hits)[0], edges)
-        raise Invalid(self._unknown(ref, mark))
+        raise Invalid(self._unknown(ref, mark, home))
 
-    def _unknown(self, ref: str, mark: Mark | None) -> Problem:
-        close = difflib.get_close_matches(ref, self.places.names(), n=1)
-        guess = f'did you mean "{close[0]}"? ' if close else ""
+    def _unknown(self, ref: str, mark: Mark | None, home: _Home) -> Problem:
+        here = {file.stem: f"./{file.name}" for file in profile_files(home)} if isinstance(home, Path) else {}
+        if ref in here:
+            guess = f'did you mean "{here[ref]}"? '
+        else:
+            close = difflib.get_close_matches(ref, self.places.names(), n=1)
+            guess = f'did you mean "{close[0]}"? ' if close else ""
         folders = ", ".join(_shown(folder) for folder in self.places.folders)
         return Problem(mark, f'there is no profile "{ref}"', f"{guess}searched {folders}")
 
@@ -264,9 +266,11 @@ class _Resolver:
             if edge.identity == identity:
                 cycle = edges[start:]
                 way = " -> ".join(f"{step.name} ({step.mark})" for step in cycle)
-                raise Invalid(Problem(cycle[0].mark, f"profiles extend each other in a cycle: {way} -> {name}"))
+                said = f"profiles extend each other in a cycle: {way} -> {name}"
+                raise Invalid(Problem(cycle[0].mark, said, "take one of these out of its extends or first_of"))
         if len(edges) > MAX_DEPTH:
-            raise Invalid(Problem(edges[-1].mark, f"profiles extend each other more than {MAX_DEPTH} deep"))
+            said = f"profiles extend each other more than {MAX_DEPTH} deep"
+            raise Invalid(Problem(edges[-1].mark, said, "let this one extend fewer in a row"))
 
     def _expand(
         self,
@@ -280,6 +284,7 @@ class _Resolver:
     ) -> list[_Chain]:
         """The chains that end in this layer: one for each combination of alternatives below it."""
         checked = check(data, written)
+        data = spelt_out(data)
         if isinstance(home, Path):
             data = with_full_paths(data, home)
         else:
@@ -302,9 +307,8 @@ class _Resolver:
             )
         chains = [_joined(*parts, (layer,)) for parts in product(*stages)]
         if len(chains) > MAX_ALTERNATIVES:
-            raise Invalid(
-                Problem(written.value(), f"first_of adds up to more than {MAX_ALTERNATIVES} alternatives")
-            )
+            said = f"first_of adds up to more than {MAX_ALTERNATIVES} alternatives"
+            raise Invalid(Problem(written.value(), said, "name fewer in first_of, here or in what it extends"))
         return chains
 
 
@@ -324,6 +328,13 @@ def _refuse_relative_paths(data: Mapping[str, Any], written: Written) -> None:
 def _joined(*parts: _Chain) -> _Chain:
     """Chains one after the other; a layer that is reached twice counts at its first place."""
     return tuple({layer.identity: layer for part in parts for layer in part}.values())
+
+
+def _looked(ref: str, target: Path) -> str:
+    near = {file.stem: file.name for file in profile_files(target.parent)}
+    close = difflib.get_close_matches(target.stem, near, n=1)
+    guess = f'did you mean "{ref.removesuffix(target.name)}{near[close[0]]}"? ' if close else ""
+    return f"{guess}looked for {_shown(target)}"
 
 
 def _identity(path: Path) -> str:
@@ -357,5 +368,11 @@ def _merge(chain: _Chain, environ: Mapping[str, str]) -> tuple[ResolvedProfile, 
             case Variable() as variable:
                 problems.append(Problem(None, f"{variable}: {found.message}", found.hint))
             case mark:
-                problems.append(Problem(mark or last.written.value(), found.message, found.hint))
+                problems.append(Problem(mark or _written(chain, found.path), found.message, found.hint))
     return resolved, problems
+
+
+def _written(chain: _Chain, path: KeyPath) -> Mark:
+    """Where the last file that says something at `path` says it: of a mapping no origin is kept."""
+    writer = next((layer for layer in reversed(chain) if says(layer.data, path)), None)
+    return writer.written.value(path) if writer else chain[-1].written.value()

@@ -22,6 +22,8 @@ URL_FORM = "https://host/file.yaml#sha256=HASH"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SCP = re.compile(r"[\w.-]+@[\w.-]+:")
+_GIT_HAS_THEM = "git's credential helper or a .netrc gives them"
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
 
 
@@ -142,6 +144,21 @@ def is_server(ref: str) -> bool:
     return ref.startswith(("https://", "http://")) and not is_elsewhere(ref)
 
 
+def not_a_profile(ref: str) -> str:
+    """What to write instead of what looks like an address or a model and is no profile; "" if it may be one."""
+    if ref.lower().endswith(".gguf"):
+        return (
+            f'it is a model: write a profile for it, a YAML file with "extends: base" and "model: {{path: {ref}}}"'
+        )
+    if ref.startswith(("http://", "https://")):
+        return f"for a server write {{url: {redacted(ref)}}}; a profile elsewhere ends with .yaml"
+    if ref.startswith("file://"):
+        return "write its path"
+    if "://" in ref or _SCP.match(ref):
+        return f"write {GIT_FORM} or {URL_FORM}"
+    return ""
+
+
 def parse_source(ref: str) -> Source:
     """What such a reference names. Raises `BadSource`."""
     try:
@@ -160,7 +177,7 @@ def _git_source(text: str) -> GitSource:
     scheme = address.partition("://")[0]
     if scheme not in ("https", "file") and not (scheme == "http" and is_loopback(address)):
         raise BadSource(f"git+{scheme} is not allowed", f"write {GIT_FORM}")
-    _refuse_credentials(address.rpartition("@")[0] if _has_revision(address) else address)
+    _refuse_credentials(address.rpartition("@")[0] if _has_revision(address) else address, _GIT_HAS_THEM)
     if not _has_revision(address):
         raise BadSource("a profile of a repository needs a commit", f"write {GIT_FORM}")
     repository, _, revision = address.rpartition("@")
@@ -180,7 +197,7 @@ def _has_revision(address: str) -> bool:
 
 
 def _url_source(url: str, fragment: str) -> UrlSource:
-    _refuse_credentials(url)
+    _refuse_credentials(url, f"take it by git+https: {_GIT_HAS_THEM}")
     parts = urlsplit(url)
     if parts.scheme == "http" and not is_loopback(url):
         raise BadSource("http can be read and changed on its way", "use https")
@@ -198,12 +215,10 @@ def _url_source(url: str, fragment: str) -> UrlSource:
     return UrlSource(url, sha256)
 
 
-def _refuse_credentials(address: str) -> None:
+def _refuse_credentials(address: str, advice: str) -> None:
     if "@" in urlsplit(address).netloc:
         # What stands there may be a secret: it is not repeated.
-        raise BadSource(
-            "an address holds no user name or password", "let git's credential helper or a .netrc give them"
-        )
+        raise BadSource("an address holds no user name or password", advice)
 
 
 def is_loopback(address: str) -> bool:

@@ -33,11 +33,13 @@ _HINTS = {
     "a list": 'write [a, b], or lines that begin with "- "',
     "a mapping": 'write it as lines of "key: value"',
 }
-# Patterns of `fields`, in words.
+# Patterns of the models, in words.
 _PATTERNS = {
     "^[a-z][a-z0-9_]{0,63}$": "a name is a lower-case letter, then up to 63 lower-case letters, digits and _",
     "^[a-z][a-z0-9-]{0,63}$": "a name is a lower-case letter, then up to 63 lower-case letters, digits and -",
     "^[A-Za-z_][A-Za-z0-9_]*$": "a name is a letter or _, then letters, digits and _",
+    "^[0-9a-f]{64}$": "write the hash as 64 hex digits, in lower case",
+    "^[0-9a-f]{40}$": "write the commit as 40 hex digits, in lower case",
 }
 _BOUNDS = {
     "greater_than_equal": ("is too small", "at least {ge} is allowed"),

@@ -146,6 +146,12 @@ def test_a_profile_from_elsewhere_names_nothing_of_this_machine(text: str, said:
     assert f"{REPO}@{OLD}#p/t.yaml:1:" in found
 
 
+def test_a_web_page_is_no_profile() -> None:
+    world = World({f"{REPO}@{OLD}#t.yaml": "\n<!DOCTYPE html><title>p.yaml: a repository</title>"})
+    said = refusal(f"{REPO}@{OLD}#t.yaml", Sources(world))
+    assert "#t.yaml is a web page, not a YAML file; name the file itself" in said
+
+
 def test_full_paths_of_a_profile_from_elsewhere_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     text = "model: {path: ~/m/a.gguf}\nbinary: llama-server\nchat_template_file: /t.jinja"

@@ -66,6 +66,17 @@ def test_mappings_merge_lists_replace_and_null_removes() -> None:
     assert merged.seed is None
 
 
+def test_what_is_written_short_merges_as_what_it_is_short_for() -> None:
+    write("profiles/low.yaml", "keepalive: 2s")
+    write("profiles/top.yaml", "{extends: low, keepalive: {max_tokens: 3}}")
+    merged = resolve("top").profile.keepalive
+    assert (merged.every, merged.max_tokens) == (2.0, 3)
+    write("profiles/off.yaml", "{extends: top, keepalive: 0}")
+    merged = resolve("off").profile.keepalive
+    assert (merged.every, merged.max_tokens) == (0.0, 3)
+    assert resolve("off").origin(("keepalive", "every")) == Mark("profiles/off.yaml", 1, 27)
+
+
 def test_null_brings_back_the_default_of_a_key_and_of_a_whole_mapping() -> None:
     write("profiles/low.yaml", "{mlock: true, speculative: {model: d.gguf}, listen: {port: 8000}}")
     write("profiles/top.yaml", "{extends: low, mlock: null, speculative: null, listen: null}")
@@ -173,6 +184,24 @@ def test_a_contradiction_between_files_is_shown_at_the_value_it_names() -> None:
     assert "profiles/top.yaml:3:6: a q8_0 V cache needs flash attention" in refusal("top")
 
 
+def test_an_item_of_a_list_has_a_place_of_its_own() -> None:
+    write("profiles/low.yaml", "extra_args:\n  - --a\n  - --b\nlora: [{path: a}, {path: b}]\n")
+    write("profiles/top.yaml", "extends: low\nextra_args: [--c]\n")
+    resolved = resolve("top")
+    assert resolved.origin(("lora", 1)) == Mark("profiles/low.yaml", 4, 19)
+    assert resolved.origin(("extra_args", 0)) == Mark("profiles/top.yaml", 2, 14)
+    assert resolved.origin(("extra_args", 1)) == Mark(
+        "profiles/top.yaml", 2, 13
+    )  # the list's: it has no second item
+    assert resolve("low").origin(("extra_args", 1)) == Mark("profiles/low.yaml", 3, 5)
+
+
+@pytest.mark.parametrize("value", ["{}", "{max_tokens: 3}"])
+def test_a_contradiction_in_a_mapping_is_shown_where_the_mapping_stands(value: str) -> None:
+    write("profiles/top.yaml", f"seed: 1\nspeculative: {value}\n")
+    assert refusal("top").startswith("profiles/top.yaml:2:14: speculative needs a draft model")
+
+
 def test_a_contradiction_within_a_file_is_not_taken_for_a_replacement() -> None:
     write("profiles/bad.yaml", "context: 100\ncontext_total: 800\n")
     assert "profiles/bad.yaml:2:16" in refusal("bad")
@@ -252,12 +281,34 @@ def test_an_unknown_name_is_shown_where_it_was_named_with_a_guess_and_the_folder
 
 def test_an_unknown_path_is_shown_where_it_was_named() -> None:
     write("profiles/top.yaml", "extends: ./none.yaml\n")
-    assert refusal("top").startswith("profiles/top.yaml:1:10: there is no profile ./none.yaml")
+    assert refusal("top").startswith("profiles/top.yaml:1:10: there is no profile ./none.yaml; looked for ")
+    write("profiles/nine.yaml", "seed: 9")
+    assert '; did you mean "./nine.yaml"? looked for profiles/none.yaml' in refusal("top")
 
 
-@pytest.mark.parametrize("ref", ["http://127.0.0.1:8080", "ftp://example.com/c.yaml"])
-def test_an_address_is_not_a_profile(ref: str) -> None:
-    assert "is not a profile" in refusal(ref)
+def test_a_name_that_is_a_file_here_is_guessed_to_mean_it() -> None:
+    write("mine.yaml", "seed: 1")
+    assert '"mine"; did you mean "./mine.yaml"? searched' in refusal("mine")
+
+
+def test_a_model_is_no_profile_and_it_is_said_how_to_write_one() -> None:
+    Path("m.gguf").write_bytes(b"GGUF")
+    for ref in ("./m.gguf", "m.gguf", "/models/M.GGUF"):
+        assert f'"{ref}" is not a profile; it is a model: write a profile for it' in refusal(ref)
+        assert f'"extends: base" and "model: {{path: {ref}}}"' in refusal(ref)
+
+
+@pytest.mark.parametrize(
+    ("ref", "advice"),
+    [
+        ("http://127.0.0.1:8080", "for a server write {url: http://127.0.0.1:8080}"),
+        ("ftp://example.com/c.yaml", "write git+https://"),
+        ("git@example.com:team/repo.git", "write git+https://"),
+        ("file:///srv/c.yaml", "write its path"),
+    ],
+)
+def test_an_address_is_not_a_profile(ref: str, advice: str) -> None:
+    assert f'"{ref}" is not a profile; {advice}' in refusal(ref)
 
 
 def test_what_is_no_regular_file_of_a_fit_size_is_refused() -> None:
@@ -310,7 +361,7 @@ def test_a_cycle_is_refused_with_the_place_of_every_edge() -> None:
 
 def test_a_profile_that_extends_itself_by_path_or_name_is_a_cycle() -> None:
     write("profiles/a.yaml", "extends: ./a.yaml\n")
-    assert "cycle: a (profiles/a.yaml:1:10) -> a" in refusal("a")
+    assert "cycle: a (profiles/a.yaml:1:10) -> a; take one of these out of its extends" in refusal("a")
     write("profiles/a.yaml", "extends: a\n")
     assert "cycle: a (profiles/a.yaml:1:10) -> a" in refusal("a")
 
@@ -331,7 +382,7 @@ def test_a_cycle_through_first_of_is_refused() -> None:
 def test_an_endless_chain_is_refused_before_it_is_read_to_its_end() -> None:
     for number in range(40):
         write(f"profiles/p{number}.yaml", f"extends: p{number + 1}\n")
-    assert "profiles extend each other more than 32 deep" in refusal("p0")
+    assert "profiles extend each other more than 32 deep; let this one" in refusal("p0")
 
 
 def test_profiles_that_fan_out_are_read_once_each() -> None:
@@ -377,7 +428,7 @@ def test_too_many_alternatives_are_refused() -> None:
         write(f"profiles/p{level}.yaml", f"{{extends: p{level + 1}, first_of: [demo, q{level}]}}")
         write(f"profiles/q{level}.yaml", f"seed: {level}")
     write("profiles/p5.yaml", "seed: 5")
-    assert "adds up to more than 16 alternatives" in refusal("p0")
+    assert "adds up to more than 16 alternatives; name fewer" in refusal("p0")
 
 
 def test_a_problem_in_both_alternatives_is_said_once() -> None:

@@ -71,6 +71,16 @@ def test_what_is_not_allowed_is_refused_with_what_is(ref: str, said: str) -> Non
     assert "secret" not in message + hint
 
 
+def test_only_git_can_be_given_a_password_and_it_is_said_how() -> None:
+    for ref, advice in (
+        ("https://me:secret@h/x.yaml", "take it by git+https: git's credential helper or a .netrc gives them"),
+        ("git+https://me:secret@h/r@main#x.yaml", "git's credential helper or a .netrc gives them"),
+    ):
+        with pytest.raises(BadSource) as caught:
+            parse_source(ref)
+        assert caught.value.args[1] == advice
+
+
 def test_a_web_address_that_is_no_yaml_file_is_a_servers() -> None:
     assert is_server("http://127.0.0.1:8080") and is_server("https://h/v1") and not is_elsewhere("https://h/v1")
     assert not is_server("local") and not is_elsewhere("profiles/git+x.yaml")
