@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from gptoss_flow.testing.project import Project
 
-CTRL_C = b"\x03"
+CTRL_C, CTRL_D = b"\x03", b"\x04"
 
 
 class Terminal:

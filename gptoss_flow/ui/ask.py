@@ -47,7 +47,7 @@ class _TerminalAsk:
                 line = await _line(terminal)
                 if not line.endswith(b"\n"):
                     self._say("\n")
-                    return "unasked"
+                    return "declined" if os.isatty(terminal) else "unasked"
                 return "approved" if line.decode(errors="replace").strip().lower() in YES else "declined"
 
     def _say(self, text: str) -> None:
@@ -82,7 +82,7 @@ def _terminal() -> Iterator[int | None]:
 
 
 async def _line(terminal: int) -> bytes:
-    """What is typed up to a line's end; less where the terminal goes away."""
+    """What is typed up to a line's end; less where it ends before (Ctrl-D), or the terminal goes away."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bytes] = loop.create_future()
     typed = bytearray()

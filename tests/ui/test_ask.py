@@ -9,7 +9,7 @@ import pytest
 from gptoss_flow.ports import Asking
 from gptoss_flow.testing.project import Project
 from gptoss_flow.ui.ask import MOST_SHOWN, question
-from tests.terminal import CTRL_C, Terminal
+from tests.terminal import CTRL_C, CTRL_D, Terminal
 
 FLOW = """\
 version: 1
@@ -37,7 +37,10 @@ def project(tmp_path: Path) -> Project:
 RUN = ("run", "flow.yaml", "--model", "scripted:replies.yaml")
 
 
-@pytest.mark.parametrize(("keys", "word"), [(b"y\n", b"approved"), (b"\n", b"declined"), (b"yesx\n", b"declined")])
+@pytest.mark.parametrize(
+    ("keys", "word"),
+    [(b"y\n", b"approved"), (b"\n", b"declined"), (b"yesx\n", b"declined"), (CTRL_D, b"declined")],
+)
 @pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
 def test_what_is_typed_decides(project: Project, keys: bytes, word: bytes, term: str) -> None:
     with Terminal(project, *RUN, term=term) as terminal:
