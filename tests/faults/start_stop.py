@@ -21,7 +21,7 @@ from unittest import mock
 from gptoss_flow.errors import StepError, Unavailable
 from gptoss_flow.llama.client import Client
 from gptoss_flow.record.journal_file import read_journal
-from gptoss_flow.server import starter
+from gptoss_flow.server import settings, starter
 from gptoss_flow.server.probe import free_port
 from gptoss_flow.server.record import ServerRecord, list_servers
 from tests.faults.managed import PatientClock, real, refusal, stand_in, state_folder
@@ -92,8 +92,8 @@ def port_stolen(stage: Stage) -> Figure:
         with tempfile.TemporaryDirectory(prefix="scene-") as name:
             thieves: list[socket.socket] = []
 
-            def chosen(host: str) -> int:
-                port = free_port(host)
+            def chosen(host: str, wanted: int = 0) -> int:
+                port = free_port(host, wanted)
                 if len(thieves) < thefts:
                     thieves.append(thief := socket.socket())
                     thief.bind((host, port))
@@ -101,7 +101,7 @@ def port_stolen(stage: Stage) -> Figure:
                 return port
 
             async with state_folder(Path(name)):
-                with mock.patch.object(starter, "free_port", chosen):
+                with mock.patch.object(settings, "free_port", chosen):
                     server = stand_in(Path(name))
                     try:
                         await server.ensure_ready()
