@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
         "sites",
         "vocabulary",
         "trials",
+        "urls",
     },
     {"steps"},
     {"lang"},

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from gptoss_flow.errors import FlowError, Invalid, Problem, StepError
+from gptoss_flow.errors import FlowError, Invalid, StepError
 from gptoss_flow.llama.blocking import BlockingClient, at_once
 from gptoss_flow.prompt.raw import Tokenizer
 from gptoss_flow.server.hold import hold
 from gptoss_flow.server.record import list_servers, read_key, state_root
+from gptoss_flow.urls import ADDRESS, is_address
 
 if TYPE_CHECKING:
     from gptoss_flow.events import Json
@@ -60,11 +61,14 @@ def running(
 
 
 def direct(url: str) -> str:
-    """The address with `localhost` as the number that it means: to look it up costs time. Raises `Invalid`."""
+    """The address with `localhost` as the number that it means: to look it up costs time. Raises `Invalid`.
+
+    A certificate may be for the name alone.
+    """
+    if not is_address(url):
+        raise Invalid(f'"{url}" is not {ADDRESS}')
     parts = urlsplit(url.rstrip("/"))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Invalid(Problem(None, f'"{url}" is not a server\'s address', "write one like http://127.0.0.1:8080"))
-    if parts.hostname != "localhost":
+    if parts.hostname != "localhost" or parts.scheme == "https":
         return parts.geturl()
     return parts._replace(netloc=f"127.0.0.1:{parts.port}" if parts.port else "127.0.0.1").geturl()
 

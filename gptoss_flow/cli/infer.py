@@ -12,6 +12,7 @@ import click
 from gptoss_flow.app.bind import SCRIPTED
 from gptoss_flow.app.finished import Finished
 from gptoss_flow.app.infer import STEP, Question, infer
+from gptoss_flow.app.query import direct
 from gptoss_flow.cli import complete
 from gptoss_flow.cli.options import KEPT_LOGS, json_option, unsandboxed_option
 from gptoss_flow.cli.prompt_text import read_prompt
@@ -123,7 +124,7 @@ def command(
         tools=granted,
         max_turns=max_turns,
         schema=schema,
-        server=url or profile or DEFAULT_PROFILE,
+        server=profile or DEFAULT_PROFILE if url is None else direct(url),
         model=model,
     )
     answer = AnswerWriter(sys.stdout)

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from gptoss_flow.fields import Duration, Size, Strict, parse_duration
 from gptoss_flow.sampling import Params
+from gptoss_flow.urls import ADDRESS, is_address
 
 DEFAULT_CONTEXT_TOKENS = 4096
 """What one request may use where a profile gives neither `context` nor `context_total`."""
@@ -54,7 +55,6 @@ _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
 _KEY = re.compile(r"auto|none|env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00]+")
-_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#@]*)?")
 
 
 def _host(value: str) -> str:
@@ -78,8 +78,8 @@ def _api_key(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    if not _URL.fullmatch(value):
-        raise PydanticCustomError("url", "is not a server's address; write one like http://127.0.0.1:8080")
+    if not is_address(value):
+        raise PydanticCustomError("url", f"is not {ADDRESS}")
     return value.rstrip("/")
 
 

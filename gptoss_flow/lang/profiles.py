@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -142,6 +143,7 @@ class _Edge:
 
 _Chain = tuple[Layer, ...]
 _Home = Path | Source
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:[0-9]+")
 """Where a profile is written: a folder of this machine, or a file elsewhere."""
 
 
@@ -210,6 +212,9 @@ class _Resolver:
         raise Invalid(self._unknown(ref, mark, home))
 
     def _unknown(self, ref: str, mark: Mark | None, home: _Home) -> Problem:
+        if _HOST_AND_PORT.fullmatch(ref):
+            hint = f"if it is a server's address, write http://{ref}"
+            return Problem(mark, f'there is no profile "{ref}"', hint)
         here = {file.stem: f"./{file.name}" for file in profile_files(home)} if isinstance(home, Path) else {}
         if ref in here:
             guess = f'did you mean "{here[ref]}"? '

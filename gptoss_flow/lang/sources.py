@@ -136,7 +136,12 @@ def is_elsewhere(ref: str) -> bool:
     """
     if ref.startswith("git+") and _SCHEME.match(ref):
         return True
-    return ref.startswith(("https://", "http://")) and urlsplit(ref).path.endswith(SUFFIXES)
+    if not ref.startswith(("https://", "http://")):
+        return False
+    try:
+        return urlsplit(ref).path.endswith(SUFFIXES)
+    except ValueError:  # of a malformed host: what takes it for a server's says so
+        return False
 
 
 def is_server(ref: str) -> bool:

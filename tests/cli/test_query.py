@@ -191,7 +191,9 @@ def test_the_demo_model_answers(stand: Stand, demo_cache: Path) -> None:
     assert stand.run("query", "--profile", "demo", "--json", prompt).json["usage"]["prompt_tokens"] == 5
 
 
-@pytest.mark.parametrize("url", ["foo", "ftp://127.0.0.1", "http://"])
+@pytest.mark.parametrize("url", ["foo", "127.0.0.1:8080", "http://127.0.0.1:99999", "http://[::1"])
 def test_what_is_no_address_is_told_before_anything_is_asked(stand: Stand, url: str) -> None:
-    done = stand.run("query", "--url", url, "Hi")
-    assert done.code == 2 and done.err.startswith(f'"{url}" is not a server')
+    for command in ("query", "infer"):
+        done = stand.run(command, "--url", url, "Hi")
+        assert done.code == 2
+        assert done.err == f'"{url}" is not a server\'s address; write one like http://127.0.0.1:8080\n'

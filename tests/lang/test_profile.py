@@ -55,6 +55,8 @@ def objections(**data: Any) -> list[tuple[str | int, ...]]:
         {"env": {"A B": "x"}},
         {"env": {"A": 1}},
         {"url": "127.0.0.1:8080"},
+        {"url": "http://127.0.0.1:99999"},
+        {"url": "http://[::1"},
         {"url": "ftp://127.0.0.1"},
         {"url": "http://user:password@127.0.0.1"},
         {"request": {"temperature": 9}},

@@ -519,6 +519,11 @@ def test_an_external_profile_has_an_address_and_no_model() -> None:
         external_profile("localhost")
 
 
+def test_a_host_and_port_in_place_of_a_profile_is_told_to_be_no_address_yet() -> None:
+    with pytest.raises(Invalid, match=r"if it is a server's address, write http://localhost:8080"):
+        resolve_profile("localhost:8080", places=HERE, base_dir=Path.cwd())
+
+
 def test_profiles_are_listed_once_each_with_what_they_are_for() -> None:
     write("profiles/demo.yaml", "description: Ours.")
     write("profiles/broken.yaml", "a: [")
