@@ -22,6 +22,7 @@ from gptoss_flow.server.model import Machine, find_model
 from gptoss_flow.server.model_file import Missing, ModelFile
 from gptoss_flow.server.probe import free_port
 from gptoss_flow.server.record import state_root
+from gptoss_flow.server.settings import require_reachable
 from gptoss_flow.tools.sandbox import automatic
 
 Level = Literal["ok", "warn", "fail"]
@@ -194,10 +195,16 @@ def _runs(cwd: Path) -> Check:
 
 def _port() -> Check:
     try:
-        return Check(name="port", level="ok", said=f"servers listen on {LOOPBACK}, {free_port(LOOPBACK)} is free")
+        port = free_port(LOOPBACK)
     except OSError as error:
         said = f"no server can listen on {LOOPBACK}: {error.strerror}"
         return Check(name="port", level="fail", said=said, fix="allow sockets on the loopback device")
+
+    def look() -> str:
+        require_reachable(LOOPBACK)
+        return f"servers listen on {LOOPBACK}, {port} is free"
+
+    return _told("port", look)
 
 
 def sandbox_check() -> Check:

@@ -15,6 +15,8 @@ from gptoss_flow.events import Json
 
 BODY_MAX = 4 << 20
 ASK_TIMEOUT_S = 5.0
+REACH_S = 1.0
+"""How long a connection within this machine may take, which the kernel makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,14 @@ def is_listening(host: str, port: int, timeout_s: float = 0.5) -> bool:
     except OSError:
         return False
     return True
+
+
+def reach(host: str) -> None:
+    """Connect to a socket of our own. Raises `OSError` where what listens at `host` is out of reach from here."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.bind((host, 0))
+        sock.listen(1)
+        socket.create_connection(sock.getsockname()[:2], REACH_S).close()
 
 
 def free_port(host: str, wanted: int = 0) -> int:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import psutil
 
-from gptoss_flow.errors import Unavailable
+from gptoss_flow.errors import Problem, Unavailable
 from gptoss_flow.lang.profile import Listen, Profile
 from gptoss_flow.lang.profile_layers import KeyPath
 from gptoss_flow.server import identity
-from gptoss_flow.server.probe import free_port, is_listening
+from gptoss_flow.server.probe import free_port, is_listening, reach
 from gptoss_flow.server.problems import KeyProblem, key_problem
+
+UNREACHABLE = "bring up the loopback device (ip link set lo up), or let a firewall allow connections on it"
 
 
 def given_key(profile: Profile, environ: Mapping[str, str]) -> str | None:
@@ -36,12 +38,12 @@ def given_key(profile: Profile, environ: Mapping[str, str]) -> str | None:
 
 
 def listening_port(listen: Listen) -> int:
-    """The port to listen on, free a moment ago. Blocking. Raises `Unavailable`."""
+    """The port to listen on, free a moment ago and to be reached from here. Blocking. Raises `Unavailable`."""
     host, port = listen.host, 0 if listen.port == "auto" else listen.port
     if port and is_listening(host, port):
         raise Unavailable(port_taken(host, port))
     try:
-        return free_port(host, port)
+        free = free_port(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Unavailable(port_taken(host, port)) from None
@@ -51,6 +53,18 @@ def listening_port(listen: Listen) -> int:
         said = f"no server can listen on {host}, port {listen.port}: {error.strerror}"
         hint = "set listen.host to an address of this machine, like 127.0.0.1"
         raise Unavailable(key_problem("listen.host", said, hint)) from None
+    require_reachable(host)
+    return free
+
+
+def require_reachable(host: str) -> None:
+    """Blocking. Raises `Unavailable` where a server at this address of the machine's own cannot be reached."""
+    try:
+        reach(host)
+    except OSError as error:
+        why = error.strerror or "no connection within a second"
+        said = f"{host} can be listened on, but not reached from here: {why}"
+        raise Unavailable(Problem(None, said, UNREACHABLE)) from None  # of the machine, not of the profile
 
 
 def port_taken(host: str, port: int) -> KeyProblem:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from gptoss_flow.errors import Unavailable
 from gptoss_flow.lang.profile import Listen, Profile
 from gptoss_flow.server.problems import KeyProblem
 from gptoss_flow.server.settings import given_key, listening_port, unusable_files
+from tests.conftest import need
 
 FOREIGN = "192.0.2.7"
 """An address of nobody (RFC 5737)."""
@@ -45,6 +48,15 @@ def test_a_port_that_is_taken_is_told_with_its_key_whether_or_not_somebody_answe
 def test_a_free_port_is_taken_as_it_is() -> None:
     port = listening_port(Listen())
     assert port == listening_port(Listen(port=port))
+
+
+def test_where_this_machine_cannot_reach_itself_that_is_told_at_once() -> None:
+    alone = ["unshare", "--user", "--map-root-user", "--net"]  # a network whose loopback device is down
+    need("unshare", found=subprocess.run([*alone, "true"], check=False, capture_output=True).returncode == 0)
+    code = "from gptoss_flow.server.settings import *; listening_port(Listen())"
+    done = subprocess.run([*alone, sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert "127.0.0.1 can be listened on, but not reached from here: Network is unreachable" in done.stderr
+    assert "ip link set lo up" in done.stderr
 
 
 def test_a_key_that_cannot_be_had_is_told_with_what_to_do(tmp_path: Path) -> None:
