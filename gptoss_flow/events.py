@@ -346,7 +346,7 @@ class RunFinished:
     """computed, reused, generated."""
     duration_s: float
     error: str = ""
-    """What ended a run that did not succeed, in one line."""
+    """What ended a run that did not succeed, a line for each problem."""
 
 
 Event = (

@@ -120,7 +120,7 @@ class Narrator:
             case StepFinished():
                 return self._finished(event)
             case RunFinished():
-                return [_end(event)]
+                return _end(event)
             case ToolStarted():
                 if event.permission and shown_as(event.step) == event.step:
                     self._calls[event.call_id] = event
@@ -187,10 +187,12 @@ def _server(event: ServerChanged) -> str:
     return f"{state}: {event.detail}" if event.detail else state
 
 
-def _end(event: RunFinished) -> str:
+def _end(event: RunFinished) -> list[str]:
     tokens = ", ".join(f"{count} {name}" for name, count in event.tokens.items() if count)
     said = f"run {event.status} in {event.duration_s:.1f} s" + (f"; tokens: {tokens}" if tokens else "")
-    return f"{said}; {event.error}" if event.error else said
+    first, *others = event.error.split("\n")
+    # Set in, so that no text in an error can pass for a line of the run's own.
+    return [f"{said}; {first}" if first else said, *(f"  {other}" for other in others)]
 
 
 class PlainProgress:

@@ -84,6 +84,12 @@ def test_a_crash_and_an_end_say_their_cause() -> None:
     assert shown([crash, end]) == ["server main: crashed: signal 9", "run failed in 1.0 s; the server died"]
 
 
+def test_each_problem_that_ended_a_run_has_a_line_and_none_passes_for_the_runs_own() -> None:
+    error = "p.yaml:1:2: no; remove it\nstep a: succeeded"
+    end = RunFinished(status="failed", exit_code=2, outputs={}, tokens={}, duration_s=1.0, error=error)
+    assert shown([end]) == ["run failed in 1.0 s; p.yaml:1:2: no; remove it", "  step a: succeeded"]
+
+
 def test_nothing_that_a_terminal_obeys_comes_through() -> None:
     hostile = "\x1b[2J\x9b1m\x07\r\b\u202e\u2028\ud800\n\x00"
     out = io.StringIO()
@@ -93,7 +99,7 @@ def test_nothing_that_a_terminal_obeys_comes_through() -> None:
         progress.take(stamped)
     text = out.getvalue()
     assert {c for c in text if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029"} == {"\n"}
-    assert text.count("\n") == len(shown(a_run("tame")))
+    assert text.count("\n") == len(shown(a_run("tame\ntame")))  # of an end each line counts
 
 
 def test_a_reader_that_went_away_does_not_end_the_run() -> None:
