@@ -11,12 +11,14 @@ from gptoss_flow import vocabulary
 from gptoss_flow.app.profiles import choose_model_file, find_profile, known_places
 from gptoss_flow.errors import Invalid, Problem, Unavailable
 from gptoss_flow.events import Json
+from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.server.gguf_header import BadModelFile
 from gptoss_flow.server.gguf_tokens import read_tokens
-from gptoss_flow.server.model import Machine, Report, find_model
+from gptoss_flow.server.model import Machine, Report, absent, find_model
 from gptoss_flow.server.model_facts import ModelFacts, facts_of
 from gptoss_flow.server.model_file import ModelFile, inspect_model
 from gptoss_flow.server.model_search import cached_models, gpt_oss_models
+from gptoss_flow.server.problems import places_of
 
 GGUF = ".gguf"
 
@@ -52,11 +54,15 @@ def known_models(machine: Machine, cwd: Path) -> list[KnownModel]:
 async def pull_model(ref: str, machine: Machine, cwd: Path, report: Report, *, offline: bool = False) -> ModelFile:
     """The profile's model, fetched if need be. Raises `Invalid`, `Unavailable`."""
     resolved = find_profile(ref, cwd, offline=offline)
+    _refuse_external(resolved)
+    _, model = await choose_model_file(resolved, machine, report, offline=offline, to_run=False)
+    return model
+
+
+def _refuse_external(resolved: ResolvedProfile) -> None:
     if resolved.profile.resolved_engine == "external":
         said = f"profile {resolved.name} is of a server that somebody else runs: it has its own model"
         raise Invalid(Problem(None, said, "name a profile with a model"))
-    _, model = await choose_model_file(resolved, machine, report, offline=offline, to_run=False)
-    return model
 
 
 def look_at(ref: str, machine: Machine, cwd: Path) -> tuple[ModelFile, ModelFacts]:
@@ -66,10 +72,8 @@ def look_at(ref: str, machine: Machine, cwd: Path) -> tuple[ModelFile, ModelFact
         if not isinstance(found, ModelFile):
             raise found.error()
         return found, facts_of(found)
-    for model in _models_of(ref, machine, cwd, strict=True):
-        return model, facts_of(model)
-    said = f"the model of profile {ref} is not on this machine"
-    raise Unavailable(Problem(None, said, f"fetch it with: gptoss-flow model pull {ref}"))
+    model = _model_of(ref, machine, cwd)
+    return model, facts_of(model)
 
 
 def write_vocabulary(ref: str, to: Path, machine: Machine, cwd: Path) -> None:
@@ -130,19 +134,32 @@ def facts_json(model: ModelFile, facts: ModelFacts) -> dict[str, Json]:
     }
 
 
-def _models_of(ref: str, machine: Machine, cwd: Path, *, strict: bool = False) -> Iterator[ModelFile]:
-    """What the profile's alternatives would take of what is here. `strict`: what is wrong with it is raised."""
-    try:
-        for each in find_profile(ref, cwd, needs_model=strict).alternatives:
+def _model_of(ref: str, machine: Machine, cwd: Path) -> ModelFile:
+    """What the profile would take of what is here. Raises `Invalid`, `Unavailable`."""
+    resolved = find_profile(ref, cwd)
+    _refuse_external(resolved)
+    for each in resolved.alternatives:
+        found = find_model(each.profile, machine)
+        if isinstance(found, ModelFile):
+            return found
+        missing, writer = found, each
+        if not found.is_absence:
+            break
+    if missing.may_be_had:
+        said = f"the model of profile {ref} is not on this machine"
+        raise Unavailable(Problem(None, said, f"fetch it with: gptoss-flow model pull {ref}"))
+    with places_of(writer):
+        raise absent(writer.profile, missing)
+
+
+def _models_of(ref: str, machine: Machine, cwd: Path) -> Iterator[ModelFile]:
+    """What the profile's alternatives would take of what is here; nothing where it is wrong."""
+    with suppress(Invalid, Unavailable):
+        for each in find_profile(ref, cwd, needs_model=False).alternatives:
             if each.profile.resolved_engine != "external":
                 found = find_model(each.profile, machine)
                 if isinstance(found, ModelFile):
                     yield found
-                elif strict and not found.is_absence:
-                    raise found.error()
-    except (Invalid, Unavailable):
-        if strict:
-            raise
 
 
 def _facts(model: ModelFile) -> ModelFacts | None:

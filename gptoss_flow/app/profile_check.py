@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from gptoss_flow.app.profiles import find_server_profile
-from gptoss_flow.errors import ExitCode, FlowError, Invalid, Mark, Problem, Unavailable, worst
+from gptoss_flow.errors import ExitCode, FlowError, Invalid, Mark, Unavailable, worst
 from gptoss_flow.lang.profile_layers import KeyPath
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.server.command import compile_command
@@ -22,7 +22,7 @@ from gptoss_flow.server.model import Machine, absent, find_model, require_contex
 from gptoss_flow.server.model_facts import ModelFacts, facts_of
 from gptoss_flow.server.model_file import Missing, ModelFile
 from gptoss_flow.server.probe import is_listening
-from gptoss_flow.server.problems import located
+from gptoss_flow.server.problems import KeyProblem, located
 from gptoss_flow.server.record import list_servers, untrue
 from gptoss_flow.server.settings import given_key, listening_port, port_taken, unusable_files
 from gptoss_flow.server.starter import locate
@@ -34,7 +34,10 @@ NO_MODEL = Path("model.gguf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at. `exit_code` is OK, or what a run would end with because of it."""
+    """One thing that was looked at. `exit_code` is OK, or what a run would end with because of it.
+
+    A model that could only be read again and again counts as one without room, though a run would begin.
+    """
 
     check: str
     message: str
@@ -185,7 +188,8 @@ def _memory(resolved: ResolvedProfile, model: ModelFile, facts: ModelFacts, site
     try:
         require_room(resolved.profile, model, site.machine, warnings.append)
         if warnings:
-            raise Unavailable(Problem(None, warnings[0], "take a smaller model or quantisation"))
+            where = ("model", *resolved.profile.model.sources[:1])
+            raise Unavailable(KeyProblem(None, warnings[0], "take a smaller model or quantisation", where))
     except Unavailable as error:
         return next(_problems("memory", error, resolved))
     said = f"the server takes about {_gigabytes(needed)}, this machine has {_gigabytes(there)}"
@@ -217,8 +221,8 @@ def _port(resolved: ResolvedProfile, model: ModelFile | Missing, site: Site) -> 
         listening_port(resolved.profile.listen)
     except Unavailable as error:
         return next(_problems("port", error, resolved))
-    which = f"port {port} is free" if port else "a port that is free is taken"
-    return Finding(check="port", message=f"{which} on {host}")
+    said = f"port {port} is free on {host}" if port else f"any free port of {host}"
+    return Finding(check="port", message=said)
 
 
 def _is_own(resolved: ResolvedProfile, model: ModelFile, port: int, site: Site) -> bool:

@@ -58,7 +58,7 @@ def _as_json(known: KnownProfile) -> dict[str, str | None]:
     }
 
 
-@command.command("show")
+@command.command("show", short_help="Print a merged profile, and where each value comes from.")
 @click.argument("profile", metavar="NAME|PATH|SOURCE", shell_complete=complete.profiles)
 @offline_option
 @json_option

@@ -29,11 +29,22 @@ MAX_CUTS = 20
 """How often a download that was cut off is continued, provided that each piece brought something."""
 _CHUNK = 1 << 20
 _CUT = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError, ValueError)
+_ADVICE = {
+    401: "no credentials are sent: take a file that needs none",
+    403: "no credentials are sent: take a file that needs none",
+    404: "correct model.url",
+    410: "correct model.url",
+}
+"""What to do about an answer, by its code."""
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class DownloadFailed(Exception):
-    """It did not work; the message says why."""
+    """It did not work; the message says why, `hint` what to do."""
+
+    def __init__(self, message: str, hint: str = "check the network and model.url") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def download(url: str, partial: Path, sha256: str, size_bytes: int | None, report: Report) -> None:
@@ -44,16 +55,16 @@ def download(url: str, partial: Path, sha256: str, size_bytes: int | None, repor
     """
     continued = partial.exists() and partial.stat().st_size > 0
     _bring(url, partial, size_bytes, report)
-    if _sha256(partial, report) == sha256:
-        return
-    partial.unlink()
-    if continued:  # the beginning may be another file's, or damaged
+    came = _sha256(partial, report)
+    if came != sha256 and continued:  # the beginning may be another file's, or damaged
+        partial.unlink()
         report("what was there of it does not fit: downloading it from the start")
         _bring(url, partial, size_bytes, report)
-        if _sha256(partial, report) == sha256:
-            return
+        came = _sha256(partial, report)
+    if came != sha256:
         partial.unlink()
-    raise DownloadFailed("it is not the file that the profile names: its SHA-256 differs")
+        said = f"it is not the file that the profile names: its SHA-256 is {came}"
+        raise DownloadFailed(said, "correct model.url, or model.sha256 if this is the file that you want")
 
 
 def require_room(folder: Path, size_bytes: int) -> None:
@@ -76,7 +87,8 @@ def _bring(url: str, partial: Path, size_bytes: int | None, report: Report) -> N
                 cut = "the connection was cut"
             except urllib.error.HTTPError as error:
                 with error:
-                    raise DownloadFailed(f"{_host(url)} answered {error.code} {error.reason}") from None
+                    said = f"{_host(url)} answered {error.code} {error.reason}"
+                    raise DownloadFailed(said, _ADVICE.get(error.code, "try again later")) from None
             except _CUT as error:
                 cut = str(getattr(error, "reason", None) or error or type(error).__name__)
             if file.tell() <= before:
@@ -101,7 +113,8 @@ def _continue(url: str, file: IO[bytes], size_bytes: int | None, report: Report)
         left = answer.headers.get("Content-Length")
         total = done + int(left) if left is not None and left.isdecimal() else None
         if None not in (total, size_bytes) and total != size_bytes:
-            raise DownloadFailed(f"{_host(url)} has {total:,} bytes, and the profile says {size_bytes:,}")
+            said = f"{_host(url)} has {total:,} bytes, and the profile says {size_bytes:,}"
+            raise DownloadFailed(said, "correct model.size or model.url")
         total = total if total is not None else size_bytes
         folder = Path(file.name).parent
         require_room(folder, max(0, total - done) if total is not None else 0)

@@ -80,7 +80,7 @@ def find_binary(profile: Profile, environ: Mapping[str, str]) -> Path | None:
             if not found:
                 said, hint = (
                     f"{whence} names {named}, which is no program that can be run",
-                    f"correct or remove {whence}",
+                    "correct or remove it",
                 )
                 raise Unavailable(KeyProblem(None, said, hint, ("binary",) if whence == "binary" else ()))
             return Path(found).absolute()

@@ -14,12 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gptoss_flow.errors import FlowError, Problem, Unavailable
+from gptoss_flow.errors import FlowError, Unavailable
 from gptoss_flow.server.download import NETWORK_TIMEOUT_S, REPORT_EVERY_S, require_room
 from gptoss_flow.server.model_file import is_later_part, parts_of
+from gptoss_flow.server.problems import KeyProblem, key_problem
 
 Report = Callable[[str], None]
 
+_KEY = "model.hf"
 REVISION = "main"
 MAX_SHOWN = 12
 """How many quantisations a message names."""
@@ -78,7 +80,8 @@ def fetch(wanted: HubModel, environ: Mapping[str, str], home: Path, report: Repo
         first = _only(wanted, list(sizes))
         parts = [part.as_posix() for part in parts_of(Path(first))]
         if absent := [part for part in parts if part not in sizes]:
-            raise Unavailable(f"{wanted.repo} has {first}, but not {absent[0]}, which belongs to it")
+            said = f"{wanted.repo} has {first}, but not {absent[0]}, which belongs to it"
+            raise Unavailable(key_problem(_KEY, said, "name another quantisation or repository"))
         size_bytes = sum(sizes[part] for part in parts)
         cache.mkdir(parents=True, exist_ok=True)
         require_room(cache, size_bytes)
@@ -130,7 +133,7 @@ def _library(wanted: HubModel) -> ModuleType:
             importlib.import_module(f"huggingface_hub.{part}")
     except ImportError:
         said = f"model.hf: {wanted} is fetched with huggingface_hub, which is not installed"
-        raise Unavailable(Problem(None, said, "pip install 'gptoss-flow[hf]'")) from None
+        raise Unavailable(key_problem(_KEY, said, "pip install 'gptoss-flow[hf]'")) from None
     hub.constants.HF_HUB_DISABLE_TELEMETRY = True
     hub.utils.logging.set_verbosity_error()
     return hub
@@ -143,15 +146,17 @@ def _only(wanted: HubModel, names: Sequence[str]) -> str:
     if chosen:
         stems = ", ".join(Path(name).stem for name in chosen[:MAX_SHOWN])
         said = f"{wanted.repo} has {len(chosen)} files that are {wanted.quant}: {stems}"
-        raise Unavailable(Problem(None, said, "write the one you mean behind the colon"))
+        raise Unavailable(key_problem(_KEY, said, "write the one you mean behind the colon"))
     there = sorted({_tag(stem).upper() or stem for name in names if _is_model(name) for stem in [_stem(name)]})
     if not there:
         raise Unavailable(
-            Problem(None, f"{wanted.repo} has no GGUF file", "look for a repository of that model with GGUF files")
+            key_problem(
+                _KEY, f"{wanted.repo} has no GGUF file", "look for a repository of that model with GGUF files"
+            )
         )
     more = f" and {len(there) - MAX_SHOWN} more" if len(there) > MAX_SHOWN else ""
     hint = f"there are {', '.join(there[:MAX_SHOWN])}{more}"
-    raise Unavailable(Problem(None, f"{wanted.repo} has no file that is {wanted.quant}", hint))
+    raise Unavailable(key_problem(_KEY, f"{wanted.repo} has no file that is {wanted.quant}", hint))
 
 
 def _is_model(name: str) -> bool:
@@ -193,33 +198,33 @@ def _progress(hub: ModuleType, report: Report, size_bytes: int) -> type[Any]:
     return Progress
 
 
-def _problem(wanted: HubModel, endpoint: str, cache: Path, hub: ModuleType, error: Exception) -> Problem:
+def _problem(wanted: HubModel, endpoint: str, cache: Path, hub: ModuleType, error: Exception) -> KeyProblem:
     errors = hub.errors
     named = f"the model {wanted}"
     match error:
         case errors.GatedRepoError():
-            return Problem(
-                None, f"{wanted.repo} is open only to those whom its owner lets in",
+            return key_problem(_KEY, f"{wanted.repo} is open only to those whom its owner lets in",
                 f"accept its terms at {endpoint}/{wanted.repo} and set HF_TOKEN",
             )  # fmt: skip
         case errors.RepositoryNotFoundError():
-            return Problem(
-                None, f"{endpoint} has no repository {wanted.repo}, or it is private",
+            return key_problem(_KEY, f"{endpoint} has no repository {wanted.repo}, or it is private",
                 "check its name in model.hf; for a private one set HF_TOKEN",
             )  # fmt: skip
         case errors.RevisionNotFoundError() | errors.RemoteEntryNotFoundError():
-            return Problem(None, f"{wanted.repo} has no file there any more that it listed", "try again")
+            return key_problem(_KEY, f"{wanted.repo} has no file there any more that it listed", "try again")
         case errors.HfHubHTTPError() if error.response is not None:
             code = error.response.status_code
             hint = "check HF_TOKEN" if code in (401, 403) else "try again later"
-            return Problem(None, f"{endpoint} answered {code} for {wanted.repo}", hint)
+            return key_problem(_KEY, f"{endpoint} answered {code} for {wanted.repo}", hint)
         case errors.OfflineModeIsEnabled():
-            return Problem(None, f"{named} cannot be fetched: HF_HUB_OFFLINE is set", "unset it, and try again")
+            return key_problem(
+                _KEY, f"{named} cannot be fetched: HF_HUB_OFFLINE is set", "unset it, and try again"
+            )
         case OSError() if error.errno is not None and not isinstance(error, errors.LocalEntryNotFoundError):
             said = f"{named} could not be stored in {cache}: {error.strerror}"
-            return Problem(None, said, "make room there, or set HF_HOME to another folder")
+            return key_problem(_KEY, said, "make room there, or set HF_HOME to another folder")
         case _:
             cause = error.__cause__ or error
             said = str(cause).partition("\n")[0] or type(cause).__name__
             hint = "check the network, HF_ENDPOINT and the proxy, or name a GGUF file with model.path"
-            return Problem(None, f"{named} could not be fetched from {endpoint}: {said}", hint)
+            return key_problem(_KEY, f"{named} could not be fetched from {endpoint}: {said}", hint)

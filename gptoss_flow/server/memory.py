@@ -7,13 +7,15 @@ vocabulary. Left out is what a server may take later (the cache of earlier promp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.lang.profile import CacheType, Profile
+from gptoss_flow.lang.profile_layers import KeyPath
 from gptoss_flow.server.fit import Share
 from gptoss_flow.server.model_facts import ModelFacts
-from gptoss_flow.server.problems import KeyProblem
+from gptoss_flow.server.problems import KeyProblem, key_problem
 
 _CELL_BYTES: Mapping[CacheType, float] = {
     "f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32,
@@ -79,25 +81,45 @@ def require_memory(
     # Where it is known what a GPU takes, the rest is all in the main memory.
     has_gpu = has_gpu and len(shares) < 2
     needed = reckoned(profile, facts, shares[-1:])
-    held = _held_bytes(profile, needed, has_gpu)
-    if held > memory_bytes:
-        said = f"{facts.name} would need {_size(held)} of memory ({_parts(profile, needed)})"
-        key, hint = _advice(profile, facts, memory_bytes, has_gpu, needed)
-        raise Unavailable(
-            KeyProblem(None, f"{said} and this machine has {_size(memory_bytes)}", hint, tuple(key.split(".")))
-        )
+    held = _held(profile, needed, has_gpu)
+    if held.total_bytes > memory_bytes:
+        said = f"{facts.name} would need {_size(held.total_bytes)} of memory ({_parts(profile, held)})"
+        path, hint = _advice(profile, facts, memory_bytes, has_gpu, needed)
+        raise Unavailable(KeyProblem(None, f"{said} and this machine has {_size(memory_bytes)}", hint, path))
     if needed.total_bytes > memory_bytes and not has_gpu:
         said = f"{facts.name} takes {_size(needed.total_bytes)} of memory, this machine has {_size(memory_bytes)}"
         return f"{said}: it will be slow, for parts are read from the disk again and again"
     return None
 
 
-def needed_bytes(profile: Profile, facts: ModelFacts, *, has_gpu: bool, shares: Sequence[Share] = ()) -> int:
-    """What has to have room for a quantisation to be preferred: all of it, as far as that is known."""
-    if len(shares) > 1:  # what the devices hold is judged by `lacking`
-        return shares[-1].total_bytes
-    needed = reckoned(profile, facts, shares)
-    return facts.size_bytes if has_gpu else facts.size_bytes + needed.kv_bytes + needed.compute_bytes
+def misfit(
+    profile: Profile,
+    facts: ModelFacts,
+    path: Path,
+    memory_bytes: int,
+    *,
+    has_gpu: bool,
+    shares: Sequence[Share] = (),
+) -> tuple[int, KeyProblem] | None:
+    """Why a quantisation is passed over, with the bytes that it takes; None where it has room.
+
+    All of it must have room, as far as that is known, its weights too, mapped or not: another one may be quick.
+    """
+    if short := lacking(profile, shares):
+        return short.total_bytes, _too_small(profile, facts, short)
+    has_gpu = has_gpu and len(shares) < 2  # else what the devices hold has been judged
+    needed = reckoned(profile, facts, shares[-1:])
+    if not shares:
+        needed = replace(needed, weights_bytes=facts.size_bytes)
+    if has_gpu:
+        needed = Estimate(weights_bytes=needed.weights_bytes, kv_bytes=0, compute_bytes=0, program_bytes=0)
+    needed_bytes = needed.total_bytes - needed.program_bytes
+    if needed_bytes <= memory_bytes:
+        return None
+    read_whole = profile.model_copy(update={"mmap": False})
+    hint = _smaller() if has_gpu else _advice(read_whole, facts, memory_bytes, has_gpu, needed, may_map=False)[1]
+    said = f"{path} needs {_size(needed_bytes)} ({_parts(profile, needed)})"
+    return needed_bytes, key_problem("model.quants", f"{said} and this machine has {_size(memory_bytes)}", hint)
 
 
 def lacking(profile: Profile, shares: Sequence[Share]) -> Share | None:
@@ -121,13 +143,14 @@ def _too_small(profile: Profile, facts: ModelFacts, share: Share) -> KeyProblem:
     return KeyProblem(None, f"{said}, which has {_size(share.has_bytes or 0)}", hint, ("gpu_layers",))
 
 
-def _held_bytes(profile: Profile, needed: Estimate, has_gpu: bool) -> int:
+def _held(profile: Profile, needed: Estimate, has_gpu: bool) -> Estimate:
+    """What of it must lie in the main memory."""
     if has_gpu:
         # How much a GPU can take is unknown here, so only what is kept from it counts.
         kept = profile.gpu_layers == 0 or not profile.kv_cache.offload
-        return needed.kv_bytes if kept else 0
-    weights = 0 if profile.mmap and not profile.mlock else needed.weights_bytes
-    return weights + needed.kv_bytes + needed.compute_bytes + needed.program_bytes
+        kv_bytes = needed.kv_bytes if kept else 0
+        return Estimate(weights_bytes=0, kv_bytes=kv_bytes, compute_bytes=0, program_bytes=0)
+    return replace(needed, weights_bytes=0) if profile.mmap and not profile.mlock else needed
 
 
 def _kv_bytes(profile: Profile, facts: ModelFacts) -> int:
@@ -171,27 +194,38 @@ def _padded(cells: int) -> int:
 
 
 def _parts(profile: Profile, needed: Estimate) -> str:
-    """The parts, the largest first."""
+    """The parts that there are, the largest first."""
     parts = {
         f"KV cache {_size(needed.kv_bytes)} for {profile.context_of_all_slots:,} tokens": needed.kv_bytes,
         f"weights {_size(needed.weights_bytes)}": needed.weights_bytes,
         f"computing {_size(needed.compute_bytes)}": needed.compute_bytes,
     }
-    return ", ".join(sorted(parts, key=lambda part: -parts[part]))
+    return ", ".join(sorted(filter(parts.get, parts), key=lambda part: -parts[part]))
 
 
 def _advice(
-    profile: Profile, facts: ModelFacts, memory_bytes: int, has_gpu: bool, needed: Estimate
-) -> tuple[str, str]:
-    """The key to change, and how."""
+    profile: Profile,
+    facts: ModelFacts,
+    memory_bytes: int,
+    has_gpu: bool,
+    needed: Estimate,
+    *,
+    may_map: bool = True,
+) -> tuple[KeyPath, str]:
+    """The key to change, and how. `may_map`: to map the weights may be advised."""
     key = "context" if profile.context_total is None else "context_total"
     given = profile.context_total or profile.context_per_slot
     if fitting := _fitting_context(profile, facts, memory_bytes, has_gpu, needed):
         quantised = profile.kv_cache.k in ("f32", "f16", "bf16") and profile.flash_attention != "off"
         also = ", or set kv_cache: {k: q8_0, v: q8_0}" if quantised else ""
         lower = f", or lower parallel ({profile.parallel})" if profile.parallel > 1 else ""
-        return key, f"lower {key} from {given:,} to at most {fitting:,}{lower}{also}"
-    return "model", "take a smaller quantisation or model" + ("" if profile.mmap else ", or set mmap: true")
+        return (key,), f"lower {key} from {given:,} to at most {fitting:,}{lower}{also}"
+    map_them = ", or set mmap: true" if may_map and not profile.mmap else ""
+    return ("model", *profile.model.sources[:1]), f"{_smaller()}{map_them}"
+
+
+def _smaller() -> str:
+    return "take a smaller quantisation or model"
 
 
 def _fitting_context(
@@ -212,7 +246,7 @@ def _fitting_context(
             compute_bytes=_in_proportion(guess.compute_bytes, needed.compute_bytes, ours.compute_bytes),
             program_bytes=guess.program_bytes,
         )
-        return _held_bytes(smaller, corrected, has_gpu)
+        return _held(smaller, corrected, has_gpu).total_bytes
 
     low, high = 0, (profile.context_total or profile.context_per_slot) // step
     while low < high:

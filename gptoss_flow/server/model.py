@@ -19,9 +19,9 @@ from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.server import built, hub, model_cache
 from gptoss_flow.server.fit import Share, shares
 from gptoss_flow.server.hub import HubModel
-from gptoss_flow.server.memory import estimate, lacking, needed_bytes, require_memory
+from gptoss_flow.server.memory import estimate, misfit, require_memory
 from gptoss_flow.server.model_facts import facts_of
-from gptoss_flow.server.model_file import Missing, ModelFile, inspect_model, too_large
+from gptoss_flow.server.model_file import Missing, ModelFile, inspect_model
 from gptoss_flow.server.model_search import search_gpt_oss
 from gptoss_flow.server.problems import KeyProblem, key_problem, places_of
 from gptoss_flow.server.wheel import WheelFile
@@ -97,7 +97,8 @@ def ensure_model(profile: Profile, machine: Machine, report: Report, *, offline:
 
 def absent(profile: Profile, missing: Missing) -> Unavailable:
     """Why the profile has no model, as a problem of the key that says where it comes from."""
-    return Unavailable(KeyProblem(None, missing.message, missing.hint, ("model", *profile.model.sources[:1])))
+    path = ("model", missing.key) if missing.key else ("model", *profile.model.sources[:1])
+    return Unavailable(KeyProblem(None, missing.message, missing.hint, path))
 
 
 def require_room(profile: Profile, model: ModelFile, machine: Machine, report: Report) -> None:
@@ -204,7 +205,7 @@ def _first_quant(profile: Profile, folder: Path, file: str, machine: Machine) ->
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
         return Missing("missing", f"model.dir {folder} cannot be read: {error.strerror}", _OTHER_FOLDER)
-    refused: Missing | None = None
+    refused: list[tuple[int, KeyProblem]] = []
     for quant in quants or [""]:
         name = next(filter(_names_of(file, quant).fullmatch, names), None)
         if name is None:
@@ -214,19 +215,20 @@ def _first_quant(profile: Profile, folder: Path, file: str, machine: Machine) ->
         if isinstance(found, Missing) or not quants:
             return found
         known = _shares(profile, found, machine, has_gpu=machine.has_gpu)
-        needed = needed_bytes(profile, facts_of(found), has_gpu=machine.has_gpu, shares=known)
-        if short := lacking(profile, known):
-            refused = refused or too_large(found, short.has_bytes or 0, short.total_bytes, f"its {short.device}")
-        elif needed > machine.memory_bytes:
-            refused = refused or too_large(found, machine.memory_bytes, needed)
-        else:
+        misfits = misfit(
+            profile, facts_of(found), found.path, machine.memory_bytes, has_gpu=machine.has_gpu, shares=known
+        )
+        if misfits is None:
             return found
+        refused.append(misfits)
     if refused:
-        return refused
+        _, problem = min(refused, key=lambda each: each[0])
+        several = "none of model.quants has room, not even the smallest: " if len(refused) > 1 else ""
+        return Missing("too_large", f"{several}{problem.message}", problem.hint, key="quants")
     tried = f" for any of {', '.join(quants)}" if quants else ""
     there = [name for name in names if name.endswith(".gguf")]
     hint = f"there are {', '.join(there[:5])}" if there else "there is no GGUF file at all"
-    return Missing("missing", f"no file {file}{tried} in {folder}", hint)
+    return Missing("missing", f"no file {file}{tried} in {folder}", hint, key="file")
 
 
 def _names_of(file: str, quant: str) -> re.Pattern[str]:

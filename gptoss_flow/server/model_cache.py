@@ -97,8 +97,9 @@ def fetch_download(
             _note_checked(path, sha256)
             return path
     except DownloadFailed as error:
-        kept = ", and run it again to go on where it ended" if partial.exists() else ""
-        hint = f"check the network and model.url{kept}, or name a GGUF file with model.path"
+        begun = partial.exists() and partial.stat().st_size > 0
+        kept = ", and run it again to go on where it ended" if begun else ""
+        hint = f"{error.hint}{kept}, or name a GGUF file with model.path"
         raise Unavailable(key_problem("model.url", f"{shown} could not be downloaded: {error}", hint)) from None
 
 
@@ -141,7 +142,7 @@ def _fetch_locked(
             unpacked.flush()
             os.fsync(unpacked.fileno())
         if digest.hexdigest() != sha256:
-            said = f"{wanted.member} is not the file that the profile names: its SHA-256 differs"
+            said = f"{wanted.member} is not the file that the profile names: its SHA-256 is {digest.hexdigest()}"
             hint = "correct model.sha256, or name a GGUF file with model.path"
             raise Unavailable(key_problem("model.sha256", said, hint))
         copy.replace(path)

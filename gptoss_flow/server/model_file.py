@@ -17,7 +17,7 @@ Cause = Literal[gguf_header.Cause, "incomplete", "wrong_architecture", "too_larg
 _PART = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf")
 _MAX_PARTS = 1000
 _HINTS: Mapping[gguf_header.Cause, str] = {
-    "missing": "check model in the profile",
+    "missing": "correct the path",
     "unreadable": "check its permissions",
     "directory": "name the GGUF file, or use model.dir with model.file",
     "empty": "fetch the file again",
@@ -51,6 +51,8 @@ class Missing:
     cause: Cause
     message: str
     hint: str = ""
+    key: str = ""
+    """The key of `model` that it is about, where that is not the one that says where the file comes from."""
     named_by_user: bool = False
     """The user named this very model in the environment: it is taken or is an error, never quietly another one."""
 
@@ -58,6 +60,11 @@ class Missing:
     def is_absence(self) -> bool:
         """It is simply not here, so another alternative may be taken; anything else is to be mended."""
         return not self.named_by_user and self.cause in ("missing", "too_large", "not_fetched", "not_built")
+
+    @property
+    def may_be_had(self) -> bool:
+        """It only has to be fetched, or assembled."""
+        return self.cause in ("not_fetched", "not_built")
 
     def error(self) -> Unavailable:
         return Unavailable(Problem(None, self.message, self.hint))
@@ -113,11 +120,8 @@ def is_later_part(name: str) -> bool:
     return match is not None and match["part"] != "00001"
 
 
-def too_large(
-    found: ModelFile, memory_bytes: int, needed_bytes: int | None = None, device: str = "this machine"
-) -> Missing:
-    """`needed_bytes`: what it takes with all that it works with; else the file's size."""
-    needed, there = f"{(needed_bytes or found.size_bytes) / 1e9:.1f} GB", f"{memory_bytes / 1e9:.1f} GB"
-    message = f"{found.path} needs {needed} and {device} has {there} of memory"
-    hint = "take a smaller model or quantisation" + (", or lower context" if needed_bytes else "")
-    return Missing("too_large", message, hint)
+def too_large(found: ModelFile, memory_bytes: int) -> Missing:
+    """Of a model whose file alone is larger than the memory."""
+    needed, there = f"{found.size_bytes / 1e9:.1f} GB", f"{memory_bytes / 1e9:.1f} GB"
+    message = f"{found.path} needs {needed} and this machine has {there} of memory"
+    return Missing("too_large", message, "take a smaller model or quantisation")

@@ -60,6 +60,7 @@ def test_a_model_that_could_only_be_read_again_and_again_is_a_problem(tmp_path: 
     slow = check(tmp_path, text, memory_bytes=36_000_000)["memory"]
     assert slow.exit_code == ExitCode.UNAVAILABLE and "it will be slow" in slow.message
     assert slow.hint == "take a smaller model or quantisation"
+    assert slow.mark is not None and (slow.mark.line, slow.mark.column) == (1, 16)
 
 
 def test_without_an_engine_the_rest_is_looked_at(tmp_path: Path) -> None:

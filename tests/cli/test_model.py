@@ -108,6 +108,16 @@ def test_what_has_no_model_to_pull_is_refused(project: Project, profile: str, co
     assert done.code == code and said in done.err and done.out == ""
 
 
+def test_info_of_a_model_that_cannot_be_fetched_says_where_it_was_looked_for(project: Project) -> None:
+    project.write("profiles/mine.yaml", "extends: base\nmodel: {dir: ../m, file: a.gguf}\n")
+    done = project.run("model", "info", "mine")
+    assert done.code == 3 and "model pull" not in done.err
+    assert done.err.startswith("profiles/mine.yaml:2:14: model.dir ") and "; put the model there, or" in done.err
+    assert "no.gguf does not exist; correct the path" in project.run("model", "info", "no.gguf").err
+    project.write("profiles/far.yaml", "url: http://127.0.0.1:9\n")
+    assert "somebody else runs: it has its own model" in project.run("model", "info", "far").err
+
+
 def test_info_says_what_the_file_says(project: Project) -> None:
     write_gguf(project.folder / "a.gguf", "llama")
     said = dict(line.split("  ", 1) for line in project.run("model", "info", "a.gguf").out.splitlines())

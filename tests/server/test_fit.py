@@ -171,7 +171,8 @@ def test_the_first_quantisation_that_fits_is_taken(
     tiny = replace(small, memory_bytes=20 * MIB)
     none = find_model(wanted, tiny)
     assert isinstance(none, Missing) and none.cause == "too_large"
-    assert "m-Q8_0.gguf needs 0.2 GB and this machine has 0.0 GB" in none.message and "lower context" in none.hint
+    assert "m-Q4_0.gguf needs 72 MB (weights 42 MB, KV cache 21 MB" in none.message
+    assert "this machine has 21 MB" in none.message and "take a smaller" in none.hint
 
 
 def test_a_kept_answer_that_is_damaged_is_asked_for_again(tmp_path: Path, programs: Programs) -> None:

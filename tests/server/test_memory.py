@@ -201,8 +201,8 @@ def refusal(
 def test_a_context_that_cannot_fit_is_refused_with_the_number_and_the_key() -> None:
     said = refusal({"context": 131_072, "parallel": 4}, 24 * 10**9)
     assert said.startswith(
-        "llama-8b would need 69.1 GB of memory (KV cache 68.7 GB for 524,288 tokens, weights 4.9 GB"
-    )
+        "llama-8b would need 69.1 GB of memory (KV cache 68.7 GB for 524,288 tokens, computing 0.3 GB)"
+    )  # the weights are mapped: they need no room
     assert "this machine has 24.0 GB; lower context from 131,072 to at most " in said
     assert "or lower parallel (4), or set kv_cache: {k: q8_0, v: q8_0}" in said
     fitting = int(re.findall(r"at most ([\d,]+)", said)[0].replace(",", ""))
@@ -249,7 +249,13 @@ def test_the_first_quantisation_whose_cache_fits_too_is_taken(tmp_path: Path) ->
     found = find_model(profile(**keys), machine(tmp_path, 2**27, has_gpu=True))
     assert isinstance(found, ModelFile) and found.path.name == "m-F16.gguf"
     refused = find_model(profile(**keys), machine(tmp_path, 2**20))
-    assert isinstance(refused, Missing) and refused.cause == "too_large" and "needs 0.2 GB" in refused.message
+    assert (
+        isinstance(refused, Missing) and refused.cause == "too_large" and "m-Q4_0.gguf needs " in refused.message
+    )
+    assert "none of model.quants has room, not even the smallest" in refused.message and refused.key == "quants"
+    assert refused.hint == "take a smaller quantisation or model"
+    refused = find_model(profile(**keys, mmap=True), machine(tmp_path, 2**26))
+    assert isinstance(refused, Missing) and "lower context from 65,536 to at most " in refused.hint
 
 
 def test_a_device_elsewhere_counts_as_a_gpu(tmp_path: Path) -> None:

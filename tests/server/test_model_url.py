@@ -112,13 +112,18 @@ def test_a_beginning_that_does_not_fit_is_thrown_away(
 
 
 def test_another_file_than_the_pinned_one_is_not_kept(web: Web, machine: Machine) -> None:
-    with pytest.raises(Unavailable, match="its SHA-256 differs"):
+    with pytest.raises(
+        Unavailable, match=r"its SHA-256 is [0-9a-f]{64}; correct model\.url, or model\.sha256 if this is"
+    ):
         fetch(profile(web, sha256="0" * 64), machine)
     assert not [path for path in machine.cache_dir.rglob("*.gguf*") if path.is_file()]
 
 
 def test_a_wrong_size_is_refused_before_the_first_byte(web: Web, machine: Machine) -> None:
-    with pytest.raises(Unavailable, match=r"has [\d,]+ bytes, and the profile says 1,000"):
+    with pytest.raises(
+        Unavailable,
+        match=r"has [\d,]+ bytes, and the profile says 1,000; correct model\.size or model\.url, or name",
+    ):
         fetch(profile(web, size=1000), machine)
     assert partial(machine).stat().st_size == 0
 
@@ -138,7 +143,14 @@ def test_a_file_without_room_on_the_disk_is_refused(
         fetch(profile(web), machine)
 
 
-@pytest.mark.parametrize(("status", "said"), [(404, "answered 404"), (503, "answered 503")])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (404, "answered 404 .*; correct model.url, or name"),
+        (403, "no credentials are sent"),
+        (503, "answered 503.*; try again later, or name"),
+    ],
+)
 def test_what_the_server_answers_is_said(web: Web, machine: Machine, status: int, said: str) -> None:
     web.statuses["/m/tiny-Q4_1.gguf"] = status
     with pytest.raises(Unavailable, match=said):
