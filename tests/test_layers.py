@@ -31,6 +31,7 @@ LAYERS: list[set[str]] = [
         "vocabulary",
         "trials",
         "urls",
+        "user_path",
     },
     {"steps"},
     {"lang"},

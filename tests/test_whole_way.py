@@ -117,7 +117,7 @@ def test_out_takes_the_outputs_and_nothing_runs_where_it_can_not(project: Projec
     assert scripted(project, ASK, None, "--out", "answer.txt").out == ""
     assert (project.folder / "answer.txt").read_text() == "fine\n"
     done = scripted(project, ASK, None, "--out", "no/such/folder/answer.txt")
-    assert (done.code, done.err) == (2, "--out no/such/folder/answer.txt: there is no folder no/such/folder\n")
+    assert (done.code, done.err) == (2, "no/such/folder/answer.txt: there is no folder no/such/folder\n")
     assert len(project.runs) == 1
 
 

@@ -19,6 +19,7 @@ from gptoss_flow.lang.sources import is_server
 from gptoss_flow.plan.plan import Plan
 from gptoss_flow.refs import Allowance
 from gptoss_flow.run.context import render
+from gptoss_flow.user_path import user_path
 from gptoss_flow.words import suggest
 
 SCRIPTED = "scripted:"
@@ -114,7 +115,7 @@ def bind_flow(plan: Plan, given: Given, run: Mapping[str, str]) -> BoundFlow:
 
 
 def _path(given: Given, written: Json) -> Path:
-    return given.cwd / os.path.expanduser(str(written))  # noqa: PTH111  # Path.expanduser raises on an unknown user
+    return given.cwd / user_path(str(written))
 
 
 def _workspace(plan: Plan, given: Given) -> Path:

@@ -20,6 +20,7 @@ from gptoss_flow.lang.dump import to_yaml
 from gptoss_flow.lang.profile_places import SUFFIXES
 from gptoss_flow.lang.sources import is_elsewhere, is_server
 from gptoss_flow.ports import Ask, Sink, nobody
+from gptoss_flow.user_path import user_path
 
 STEP = "infer"
 """The name of the flow and of its step."""
@@ -102,7 +103,7 @@ def flow_of(question: Question, cwd: Path) -> dict[str, Json]:
         if question.max_turns is not None:
             prompt["max_turns"] = question.max_turns
     if question.schema is not None:
-        prompt["schema"] = str(cwd / Path(question.schema).expanduser())
+        prompt["schema"] = str(cwd / user_path(question.schema))
     if question.params:
         prompt["params"] = dict(question.params)
     return {
@@ -123,7 +124,7 @@ def _inputs(question: Question) -> dict[str, Json]:
 def _tool(name: str, cwd: Path) -> str:
     """A file of the user's own lies where he is, and not where our flow does."""
     file, colon, function = name.rpartition(":")
-    return f"{cwd / Path(file).expanduser()}:{function}" if colon and file.endswith(".py") else name
+    return f"{cwd / user_path(file)}:{function}" if colon and file.endswith(".py") else name
 
 
 def _server(question: Question, cwd: Path) -> Json:
@@ -131,5 +132,5 @@ def _server(question: Question, cwd: Path) -> Json:
     if is_server(server):
         return {"url": server, **model}
     if not is_elsewhere(server) and ("/" in server or server.endswith(SUFFIXES)):
-        server = str(cwd / Path(server).expanduser())
+        server = str(cwd / user_path(server))
     return {"extends": server, **model} if model else server

@@ -19,6 +19,7 @@ from gptoss_flow.server.model_facts import ModelFacts, facts_of
 from gptoss_flow.server.model_file import ModelFile, inspect_model
 from gptoss_flow.server.model_search import cached_models, gpt_oss_models
 from gptoss_flow.server.problems import places_of
+from gptoss_flow.user_path import user_path
 
 GGUF = ".gguf"
 
@@ -68,7 +69,7 @@ def _refuse_external(resolved: ResolvedProfile) -> None:
 def look_at(ref: str, machine: Machine, cwd: Path) -> tuple[ModelFile, ModelFacts]:
     """What a path means, or what a profile would take, with its facts. Raises `Invalid`, `Unavailable`."""
     if ref.endswith(GGUF):
-        found = inspect_model(Path(ref).expanduser(), "named")
+        found = inspect_model(user_path(ref), "named")
         if not isinstance(found, ModelFile):
             raise found.error()
         return found, facts_of(found)

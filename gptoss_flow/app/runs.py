@@ -21,6 +21,7 @@ from gptoss_flow.record.folder import EVENTS, find_run, list_runs
 from gptoss_flow.record.index import RunEntry, is_running, load_run, started_at
 from gptoss_flow.record.journal_file import JournalDamage, read_journal
 from gptoss_flow.record.state import RunState, StepView, Tokens, in_order
+from gptoss_flow.user_path import user_path
 from gptoss_flow.words import suggest
 
 LATEST = ("latest", "last")
@@ -47,7 +48,7 @@ def run_folder(base: Path, wanted: str) -> Path:
     Raises `RecordError`.
     """
     if "/" in wanted:
-        folder = (base / Path(wanted).expanduser()).resolve()
+        folder = (base / user_path(wanted)).resolve()
         if not folder.is_dir():
             raise RecordError(f"there is no folder {wanted}")
         return folder

@@ -31,6 +31,7 @@ from gptoss_flow.tools.mcp.listing import ListedTool, Listing, Pinned
 from gptoss_flow.tools.mcp.settings import ServerSettings
 from gptoss_flow.tools.names import ServerTool, meaning
 from gptoss_flow.tools.registry import own_tools
+from gptoss_flow.user_path import user_path
 from gptoss_flow.words import suggest
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def _settings(plan: Plan, name: str, scope: Scope) -> ServerSettings:
         name=name,
         command=tuple(server.command or ()),
         env=tuple(server.env),
-        cwd=Path(os.path.normpath(plan.loaded.folder / Path(server.cwd or ".").expanduser())),
+        cwd=Path(os.path.normpath(plan.loaded.folder / user_path(server.cwd or "."))),
         url=server.url or "",
         headers=server.headers,
         timeout_s=server.timeout,

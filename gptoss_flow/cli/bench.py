@@ -12,7 +12,8 @@ from gptoss_flow.cli import complete
 from gptoss_flow.cli.asked import DEFAULT_PROFILE
 from gptoss_flow.cli.given import read_given
 from gptoss_flow.cli.options import KEPT_LOGS, input_options, locked_option, server_option
-from gptoss_flow.errors import FlowError, Invalid, Problem, RecordError
+from gptoss_flow.cli.out import check_out, write_out
+from gptoss_flow.errors import Invalid, Problem, RecordError
 from gptoss_flow.escape import for_terminal
 from gptoss_flow.plan.plan import Node, Plan
 from gptoss_flow.plan.selection import only
@@ -128,7 +129,7 @@ def command(
     for name in SAMPLE_ONLY:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} is for a sample (bench N), not for a flow")
-    _check_paths(out, save_profile)
+    check_out(out, save_profile)
     plan = check_flow(what, offline=offline, locked=locked, changes=changes)
     wanted = _benches(plan, what, steps)
     if save_baseline:
@@ -193,21 +194,11 @@ def _require_baselines(plan: Plan, steps: list[str]) -> None:
         )
 
 
-def _check_paths(*paths: str | None) -> None:
-    """Before anything is measured. Raises `Invalid`."""
-    for path in paths:
-        if path not in (None, "-") and not Path(str(path)).expanduser().parent.is_dir():
-            raise Invalid(f"{path}: there is no folder {Path(str(path)).parent}")
-
-
 def _write(text: str, path: str | None) -> None:
     if path is None or path == "-":
         click.echo(for_terminal(text), nl=False)
         return
-    try:
-        Path(path).expanduser().write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise FlowError(f"cannot write {path}: {error.strerror}; the results are in the run's record") from None
+    write_out(text, path)
 
 
 def _append(path: str, text: str) -> None:

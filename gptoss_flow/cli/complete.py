@@ -16,6 +16,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from gptoss_flow.user_path import user_path
+
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 Offer = Callable[[click.Context, str], Iterable[CompletionItem]]
 
@@ -171,7 +173,7 @@ def _paths(incomplete: str) -> list[str]:
     """Files, and folders with a slash, that begin so, as they were begun; hidden ones where asked for."""
     folder, _, begun = incomplete.rpartition("/")
     shown = f"{folder}/" if "/" in incomplete else ""
-    found = os.scandir(Path(shown or ".").expanduser())
+    found = os.scandir(user_path(shown or "."))
     return sorted(
         f"{shown}{entry.name}{'/' if entry.is_dir() else ''}"
         for entry in found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from gptoss_flow.events import Json
 from gptoss_flow.lang.document import read_document
 from gptoss_flow.lang.inputs import Input, read_value
 from gptoss_flow.plan.plan import Plan
+from gptoss_flow.user_path import user_path
 from gptoss_flow.words import suggest
 
 
@@ -61,6 +61,5 @@ def _value(declared: Input, written: str) -> Json:
     elif written == "@-":
         written = sys.stdin.buffer.read().decode(errors="replace")
     elif written.startswith("@"):
-        # Path.expanduser raises on an unknown user.
-        written = Path(os.path.expanduser(written[1:])).read_bytes().decode(errors="replace")  # noqa: PTH111
+        written = user_path(written[1:]).read_bytes().decode(errors="replace")
     return read_value(declared, written)

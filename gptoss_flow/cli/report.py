@@ -12,6 +12,7 @@ from gptoss_flow.cli import complete
 from gptoss_flow.errors import Invalid
 from gptoss_flow.ui.paths import short_path
 from gptoss_flow.ui.report import FORMATS
+from gptoss_flow.user_path import user_path
 
 
 @click.command("report")
@@ -55,7 +56,7 @@ def command(run: str, form: str, out: str | None, opens: bool) -> None:
     if out == "-":
         click.echo(text, nl=False)
         return
-    path = Path(out).expanduser() if out else Path(report.folder) / REPORT
+    path = user_path(out) if out else Path(report.folder) / REPORT
     write_report(path, text)
     click.echo(short_path(path))
     if opens and not webbrowser.open(path.resolve().as_uri()):

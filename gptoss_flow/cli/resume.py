@@ -27,6 +27,7 @@ from gptoss_flow.cli import complete
 from gptoss_flow.cli.given import read_given
 from gptoss_flow.cli.options import json_option, unsandboxed_option
 from gptoss_flow.cli.otel import otel_options, otel_views
+from gptoss_flow.cli.out import check_out
 from gptoss_flow.cli.run_checked import run_checked, tell
 from gptoss_flow.ui.events import EventLines
 
@@ -76,6 +77,7 @@ def command(
       gptoss-flow resume
       gptoss-flow resume 20261105_1942 --redo summary
     """
+    check_out(out)
     interrupted = take_up(run_folder(Path.cwd(), run))
     try:
         finished = ended_well(interrupted)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from gptoss_flow.app.bind import SCRIPTED
@@ -21,6 +19,7 @@ from gptoss_flow.cli.options import (
     untrusted_option,
 )
 from gptoss_flow.cli.otel import otel_options, otel_views
+from gptoss_flow.cli.out import check_out
 from gptoss_flow.cli.plan import describe_plan
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.plan.selection import selection, since
@@ -111,8 +110,7 @@ def command(
     """
     if model is not None and not model.startswith(SCRIPTED):
         raise click.BadParameter(f'"{model}" is not a model; write {SCRIPTED}FILE', param_hint="--model")
-    if out is not None and not Path(out).parent.is_dir():
-        raise Invalid(f"--out {out}: there is no folder {Path(out).parent}")
+    check_out(out)
     if against is not None and not start:
         raise Invalid(Problem(None, f"--against {against} is for --from", "name the step to start from"))
     chosen = [name for name, given_as, _ in (text.partition("=") for text in servers) if given_as]

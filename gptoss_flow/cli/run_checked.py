@@ -7,14 +7,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 import click
 
 from gptoss_flow.app.bind import Given
 from gptoss_flow.app.finished import Finished
 from gptoss_flow.app.run import MakeKnown, Resumption, run_flow_sync
-from gptoss_flow.errors import ExitCode, FlowError, RecordError
+from gptoss_flow.cli.out import write_out
+from gptoss_flow.errors import ExitCode, RecordError
 from gptoss_flow.escape import for_terminal
 from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text
@@ -140,10 +140,7 @@ def _outputs(finished: Finished) -> str:
 
 def _write(text: str, out: str | None) -> None:
     if out is not None:
-        try:
-            Path(out).write_text(text, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise FlowError(f"cannot write {out}: {error.strerror}; the outputs are in the run's record") from None
+        write_out(text, out)
     elif not text:
         pass  # not even that can be written to a terminal that is gone
     elif sys.stdout.isatty():

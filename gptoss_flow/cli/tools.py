@@ -20,6 +20,7 @@ from gptoss_flow.events import Json
 from gptoss_flow.fields import parse_json
 from gptoss_flow.ui.table import table
 from gptoss_flow.ui.tools import argument_rows, described, description
+from gptoss_flow.user_path import user_path
 
 flow_of_tools = click.argument("flow", required=False, type=click.Path(path_type=str))
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete.tools)
@@ -183,7 +184,7 @@ def _read(name: str, text: str) -> str:
         if text == "@-":
             return sys.stdin.buffer.read().decode(errors="replace")
         if text.startswith("@"):
-            return Path(text[1:]).expanduser().read_bytes().decode(errors="replace")
-    except (OSError, RuntimeError) as error:
-        raise Invalid(f"{name}: cannot read {text[1:]}: {getattr(error, 'strerror', error)}") from None
+            return user_path(text[1:]).read_bytes().decode(errors="replace")
+    except OSError as error:
+        raise Invalid(f"{name}: cannot read {text[1:]}: {error.strerror}") from None
     return text

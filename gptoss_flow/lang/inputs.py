@@ -18,6 +18,7 @@ from gptoss_flow.fields import Strict, json_text
 from gptoss_flow.lang.document import parse_document
 from gptoss_flow.refs.errors import Refused
 from gptoss_flow.refs.text_filters import compile_pattern
+from gptoss_flow.user_path import user_path
 from gptoss_flow.words import suggest
 
 InputType = Literal["string", "integer", "number", "boolean", "array", "object", "path"]
@@ -184,7 +185,7 @@ def bind(
         found = declaration.faults(value) if name in given or value is not None else []
         if declaration.type == "path" and not found and isinstance(value, str):
             # The functions of os.path raise neither for an unknown user nor for a name that is too long.
-            path = folder / os.path.expanduser(value)  # noqa: PTH111
+            path = folder / user_path(value)
             if declaration.must_exist and not os.path.exists(path):  # noqa: PTH110
                 found = [f'"{value}" does not exist in {folder}']
         faults += [f'input "{name}": {fault}' for fault in found]

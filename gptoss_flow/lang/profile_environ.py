@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from gptoss_flow.errors import Problem
 from gptoss_flow.lang.profile import MODEL_SOURCES, Profile
 from gptoss_flow.lang.profile_layers import KeyPath, Layer, Origin, Variable, lay_over, says, settled_by
 from gptoss_flow.lang.profile_places import SHIPPED
+from gptoss_flow.user_path import user_path
 
 SHOWN_CHARS = 60
 """How much of a variable's text a message repeats."""
@@ -83,7 +83,7 @@ def _switch_or_auto(text: str) -> Any:
 
 
 def _full_path(text: str) -> str:
-    return str(Path(os.path.expanduser(text)).absolute())  # noqa: PTH111  # Path.expanduser raises on an unknown user
+    return str(user_path(text).absolute())
 
 
 def _program(text: str) -> str:

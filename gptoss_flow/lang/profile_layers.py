@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from gptoss_flow.errors import Invalid, Mark
 from gptoss_flow.lang.document import Document
 from gptoss_flow.lang.problems import problems_of
 from gptoss_flow.lang.profile import MODEL_PINS, MODEL_SOURCES, ProfileFile
+from gptoss_flow.user_path import user_path
 
 KeyPath = tuple[str | int, ...]
 
@@ -110,7 +110,7 @@ def with_full_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A copy in which every relative path starts at `folder`, and `~` at the user's home."""
 
     def full(text: str) -> str:
-        return str(folder / os.path.expanduser(text))  # noqa: PTH111  # Path.expanduser raises on an unknown user
+        return str(folder / user_path(text))
 
     copy: dict[str, Any] = {
         key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()

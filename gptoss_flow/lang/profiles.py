@@ -34,6 +34,7 @@ from gptoss_flow.lang.profile_layers import (
 from gptoss_flow.lang.profile_places import SearchPath, profile_files
 from gptoss_flow.lang.profile_rules import contradictions
 from gptoss_flow.lang.sources import Source, not_a_profile, redacted
+from gptoss_flow.user_path import user_path
 
 MAX_DEPTH = 32
 MAX_ALTERNATIVES = 16
@@ -195,7 +196,7 @@ class _Resolver:
         if advice := not_a_profile(ref):
             raise Invalid(Problem(mark, f'"{redacted(ref)}" is not a profile', advice))
         if is_path(ref) and isinstance(home, Path):
-            target = home / os.path.expanduser(ref)  # noqa: PTH111  # Path.expanduser raises on an unknown user
+            target = home / user_path(ref)
             if not os.path.exists(target):  # noqa: PTH110  # Path.exists raises for a name that is too long
                 raise Invalid(Problem(mark, f"there is no profile {ref}", _looked(ref, target)))
             return self._file(target, edges)

@@ -22,6 +22,7 @@ from gptoss_flow.lang.profile import Profile
 from gptoss_flow.server.flags import Help
 from gptoss_flow.server.problems import KeyProblem, key_problem
 from gptoss_flow.server.registry import file_identity, make_private
+from gptoss_flow.user_path import user_path
 
 EMBEDDED = Path(__file__).with_name("embedded.py")
 BUILD_FOLDERS = (
@@ -76,7 +77,7 @@ def find_binary(profile: Profile, environ: Mapping[str, str]) -> Path | None:
     path = environ.get("PATH", os.defpath)
     for named, whence in ((profile.binary, "binary"), (environ.get("LLAMA_SERVER"), "$LLAMA_SERVER")):
         if named:
-            found = shutil.which(Path(named).expanduser(), path=path)
+            found = shutil.which(user_path(named), path=path)
             if not found:
                 said, hint = (
                     f"{whence} names {named}, which is no program that can be run",
@@ -84,7 +85,7 @@ def find_binary(profile: Profile, environ: Mapping[str, str]) -> Path | None:
                 )
                 raise Unavailable(KeyProblem(None, said, hint, ("binary",) if whence == "binary" else ()))
             return Path(found).absolute()
-    folders = (str(Path(folder).expanduser()) for folder in BUILD_FOLDERS)
+    folders = (str(user_path(folder)) for folder in BUILD_FOLDERS)
     found = shutil.which("llama-server", path=path) or shutil.which("llama-server", path=os.pathsep.join(folders))
     return Path(found).absolute() if found else None
 

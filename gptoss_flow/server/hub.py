@@ -18,6 +18,7 @@ from gptoss_flow.errors import FlowError, Unavailable
 from gptoss_flow.server.download import NETWORK_TIMEOUT_S, REPORT_EVERY_S, require_room
 from gptoss_flow.server.model_file import is_later_part, parts_of
 from gptoss_flow.server.problems import KeyProblem, key_problem
+from gptoss_flow.user_path import user_path
 
 Report = Callable[[str], None]
 
@@ -118,11 +119,11 @@ def files_of(quant: str, names: Iterable[str]) -> list[str]:
 def cache_dir(environ: Mapping[str, str], home: Path) -> Path:
     """Where huggingface_hub keeps what it fetched."""
     if folder := environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(folder).expanduser()
+        return user_path(folder)
     if folder := environ.get("HF_HOME"):
-        return Path(folder).expanduser() / "hub"
+        return user_path(folder) / "hub"
     caches = environ.get("XDG_CACHE_HOME")
-    return (Path(caches).expanduser() if caches else home / ".cache") / "huggingface" / "hub"
+    return (user_path(caches) if caches else home / ".cache") / "huggingface" / "hub"
 
 
 def _library(wanted: HubModel) -> ModuleType:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gptoss_flow.server.model_file import Missing, ModelFile, inspect_model, is_later_part, too_large
+from gptoss_flow.user_path import user_path
 
 MAX_DEPTH = 6
 MAX_ENTRIES = 20_000
@@ -27,10 +28,10 @@ def search_gpt_oss(
     """
     if named := environ.get("GPT_OSS_GGUF_MODEL_PATH"):
         why = "GPT_OSS_GGUF_MODEL_PATH names it"
-        found = inspect_model(Path(named).expanduser(), why, "gpt-oss", cache_dir=cache_dir)
+        found = inspect_model(user_path(named), why, "gpt-oss", cache_dir=cache_dir)
         return found if isinstance(found, ModelFile) else _blame("GPT_OSS_GGUF_MODEL_PATH", found)
     if named := environ.get("GPT_OSS_MODEL_DIR"):
-        best = _best(Path(named).expanduser(), memory_bytes, re.compile(""), cache_dir)
+        best = _best(user_path(named), memory_bytes, re.compile(""), cache_dir)
         if isinstance(best, ModelFile):
             return replace(best, why="GPT_OSS_MODEL_DIR names its folder")
         return _blame("GPT_OSS_MODEL_DIR", best or Missing("missing", f"there is no gpt-oss GGUF file in {named}"))
@@ -51,9 +52,9 @@ def search_gpt_oss(
 def gpt_oss_models(environ: Mapping[str, str], home: Path) -> Iterator[ModelFile]:
     """Every whole gpt-oss model that the search would see, whatever its size; the user's variables first."""
     if named := environ.get("GPT_OSS_GGUF_MODEL_PATH"):
-        yield from _whole([Path(named).expanduser()], "GPT_OSS_GGUF_MODEL_PATH names it", "gpt-oss")
+        yield from _whole([user_path(named)], "GPT_OSS_GGUF_MODEL_PATH names it", "gpt-oss")
     if named := environ.get("GPT_OSS_MODEL_DIR"):
-        folder = Path(named).expanduser()
+        folder = user_path(named)
         yield from _whole(_model_files(folder), "GPT_OSS_MODEL_DIR names its folder", "gpt-oss")
     for place in usual_places(environ, home):
         named_so = (path for path in _model_files(place) if _NAME.search(path.name))

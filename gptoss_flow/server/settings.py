@@ -15,6 +15,7 @@ from gptoss_flow.lang.profile_layers import KeyPath
 from gptoss_flow.server import identity
 from gptoss_flow.server.probe import free_port, is_listening, reach
 from gptoss_flow.server.problems import KeyProblem, key_problem
+from gptoss_flow.user_path import user_path
 
 UNREACHABLE = "bring up the loopback device (ip link set lo up), or let a firewall allow connections on it"
 
@@ -29,7 +30,7 @@ def given_key(profile: Profile, environ: Mapping[str, str]) -> str | None:
         raise Unavailable(key_problem("api_key", f"api_key names {said}", hint))
     if kind == "file":
         try:
-            return Path(name).expanduser().read_text("utf-8").strip()
+            return user_path(name).read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             said = f"api_key names the file {name}, which cannot be read: {why}"

@@ -324,6 +324,8 @@ def test_a_sample_with_a_failure_ends_with_1(stand: Stand) -> None:
         (["nowhere.yaml"], "nowhere.yaml"),
         (["flow.yaml", "--step", "fats"], 'did you mean "fast"?'),
         (["flow.yaml", "-o", "no/where.csv"], "there is no folder no"),
+        (["flow.yaml", "-o", "~nobody-here/x.csv"], "there is no folder ~nobody-here"),
+        (["flow.yaml", "-o", "."], ". is a folder; name a file in it"),
     ],
 )
 def test_what_cannot_be_is_refused(stand: Stand, arguments: list[str], said: str) -> None:
