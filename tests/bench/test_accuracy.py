@@ -3,62 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from statistics import fmean, quantiles
 from typing import Any
 
 import pytest
 
 from gptoss_flow.trials import BenchRequest, Level, Load
+from tests.bench.figures import strayed, value
 from tests.bench.made import Bench, request
 from tests.bench.truth import Program, truthful
-
-
-def close(measured: float, true: float) -> bool:
-    return abs(measured - true) <= max(0.002, 0.02 * abs(true))
-
-
-def share(values: list[float], percent: int) -> float:
-    return quantiles(values, n=100, method="inclusive")[percent - 1]
-
-
-def figures(measured: list[dict[str, Any]]) -> dict[str, float]:
-    """What the server's own times come to, of the requests that were measured."""
-    answers = [each for each in measured if not each["error"]]
-    firsts = [each["wrote"][0][0] - each["read"] for each in answers]
-    lasts = [each["wrote"][-1][0] - each["read"] for each in answers]
-    counts = [sum(n for _, n in each["wrote"]) for each in answers]
-    tpots = [
-        (each["wrote"][-1][0] - each["wrote"][0][0]) / (n - 1) for each, n in zip(answers, counts, strict=True)
-    ]
-    gaps = [
-        (at - before) / n
-        for each in answers
-        for (before, _), (at, n) in zip(each["wrote"], each["wrote"][1:], strict=False)
-        for _ in range(n)
-    ]
-    gaps += [0.0 for each in answers for _ in range(each["wrote"][0][1] - 1)]
-    found = {}
-    for name, values in (("ttft", firsts), ("latency", lasts), ("tpot", tpots), ("itl", gaps)):
-        found |= {
-            f"{name}_p50": share(values, 50),
-            f"{name}_p90": share(values, 90),
-            f"{name}_p95": share(values, 95),
-        }
-        found |= {f"{name}_mean": fmean(values), f"{name}_min": min(values), f"{name}_max": max(values)}
-    began = min(each["read"] for each in answers)
-    ended = max(each["wrote"][-1][0] for each in answers)
-    found["aggregate_tps"] = sum(counts) / (ended - began)
-    found["request_rate"] = len(answers) / (ended - began)
-    found["error_rate"] = 1 - len(answers) / len(measured)
-    found["prefill_tps_p50"] = 400.0
-    return found
-
-
-def value(trial: dict[str, Any], figure: str) -> float:
-    name, _, statistic = figure.rpartition("_")
-    found = trial["metrics"][name][statistic] if name in trial["metrics"] else trial["metrics"][figure]
-    return float(found)
-
 
 Told = tuple[dict[str, Any], list[dict[str, Any]]]
 
@@ -79,11 +31,7 @@ def off(program: Program, **more: Any) -> dict[str, tuple[float, float]]:
     """The figures that are not close to the truth, each with it."""
     asked = request(warmup=0, cooldown=0, levels=(Level("ttft_p50", "<=", 0.125),), **more)
     trial, truth = measured(program, asked)
-    wrong = {
-        name: (value(trial, name), was)
-        for name, was in figures(truth).items()
-        if not close(value(trial, name), was)
-    }
+    wrong = strayed(trial, truth)
     # A request whose first token came within 2 ms of the level may be counted either way.
     firsts = [each["wrote"][0][0] - each["read"] for each in truth if not each["error"]]
     least, most = (sum(first <= limit for first in firsts) / len(firsts) for limit in (0.123, 0.127))

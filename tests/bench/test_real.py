@@ -64,5 +64,8 @@ def test_a_model_that_thinks_has_its_first_word_after_its_first_token(
     assert done.code == 0, done.err
     [trial] = done.json[0]["trials"]
     assert trial["server"]["mode"] == "harmony"
-    # On a crowded machine several tokens are read at once.
-    assert all(row["ttft"] <= row["ttfo"] <= row["latency"] for row in requests(project, "think"))
+    rows = requests(project, "think")
+    assert all(row["ttft"] <= row["ttfo"] <= row["latency"] for row in rows)
+    # On a crowded machine a whole answer may be read at once, but not each of them. Which token it is, to the very
+    # one, is held in tests/app/test_bench_servers.py.
+    assert any(row["ttft"] < row["ttfo"] for row in rows)

@@ -1,7 +1,7 @@
 """A server of completions whose every delay is programmed, and which keeps the times at which it did what.
 
-It runs in the event loop of whoever measures it: on a busy machine two processes disagree by as much as they wait
-for the processor, and here only the measuring is to be judged.
+For tests it runs in the event loop of whoever measures it: on a busy machine two processes disagree by as much as
+they wait for the processor, and there only the measuring is to be judged. `apart` gives it a process of its own.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -112,3 +114,24 @@ async def truthful(program: Program) -> AsyncIterator[Server]:
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
         server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         yield server
+
+
+@contextmanager
+def apart(program: Program) -> Iterator[tuple[str, Callable[[], list[dict[str, Any]]]]]:
+    """Such a server in another process: its address, and what ends it and gives its truth."""
+    command = [sys.executable, "-m", "tests.bench.truth", json.dumps(asdict(program))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        yield process.stdout.readline().strip(), lambda: json.loads(process.communicate()[0])
+
+
+async def _serve_until_input_ends(program: Program) -> None:
+    async with truthful(program) as server:
+        print(server.url, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        json.dump(server.truth, sys.stdout)
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    asyncio.run(_serve_until_input_ends(Program(**{**given, "bursts": tuple(given["bursts"])})))
