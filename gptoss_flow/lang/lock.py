@@ -18,7 +18,8 @@ from gptoss_flow.lang.document import Document, parse_document
 from gptoss_flow.lang.dump import to_yaml
 from gptoss_flow.lang.elsewhere import Pin
 from gptoss_flow.lang.problems import problems_of
-from gptoss_flow.lang.profile import Profile, Sha256
+from gptoss_flow.lang.profile import Profile
+from gptoss_flow.lang.profile_values import Sha256
 from gptoss_flow.lang.profiles import ResolvedProfile
 
 LOCK = "flow.lock"

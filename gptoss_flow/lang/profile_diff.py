@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from gptoss_flow.lang.profile import MODEL_SOURCES, REQUEST_TIME, Profile
+from gptoss_flow.lang.profile import REQUEST_TIME, Profile
 from gptoss_flow.lang.profile_layers import KeyPath
+from gptoss_flow.lang.profile_parts import MODEL_SOURCES
 
 Kind = Literal["load-time", "request-time", "model"]
 """What a difference means: another process is needed; none is; it depends on the file that is found."""

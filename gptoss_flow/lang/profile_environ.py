@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from gptoss_flow.errors import Problem
-from gptoss_flow.lang.profile import MODEL_SOURCES, Profile
+from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profile_layers import KeyPath, Layer, Origin, Variable, lay_over, says, settled_by
+from gptoss_flow.lang.profile_parts import MODEL_SOURCES
 from gptoss_flow.lang.profile_places import SHIPPED
 from gptoss_flow.user_path import user_path
 

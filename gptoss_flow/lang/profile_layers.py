@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from gptoss_flow.errors import Invalid, Mark
 from gptoss_flow.lang.document import Document
 from gptoss_flow.lang.problems import problems_of
-from gptoss_flow.lang.profile import MODEL_PINS, MODEL_SOURCES, ProfileFile
+from gptoss_flow.lang.profile import ProfileFile
+from gptoss_flow.lang.profile_parts import MODEL_PINS, MODEL_SOURCES
 from gptoss_flow.user_path import user_path
 
 KeyPath = tuple[str | int, ...]

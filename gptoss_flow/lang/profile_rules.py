@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gptoss_flow.fields import is_template
-from gptoss_flow.lang.profile import MODEL_PINS, MODEL_SOURCES, Profile
+from gptoss_flow.lang.profile import Profile
+from gptoss_flow.lang.profile_parts import MODEL_PINS, MODEL_SOURCES
 
 
 class Contradiction(NamedTuple):

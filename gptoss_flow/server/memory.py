@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gptoss_flow.errors import Unavailable
-from gptoss_flow.lang.profile import CacheType, Profile
+from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profile_layers import KeyPath
+from gptoss_flow.lang.profile_values import CacheType
 from gptoss_flow.server.fit import Share
 from gptoss_flow.server.model_facts import ModelFacts
 from gptoss_flow.server.problems import KeyProblem, key_problem

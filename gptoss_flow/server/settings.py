@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 
 from gptoss_flow.errors import Problem, Unavailable
-from gptoss_flow.lang.profile import Listen, Profile
+from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profile_layers import KeyPath
+from gptoss_flow.lang.profile_parts import Listen
 from gptoss_flow.server import identity
 from gptoss_flow.server.probe import free_port, is_listening, reach
 from gptoss_flow.server.problems import KeyProblem, key_problem

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from gptoss_flow.errors import Unavailable
-from gptoss_flow.lang.profile import Warmup
+from gptoss_flow.lang.profile_parts import Warmup
 from gptoss_flow.server.guardian.keepalive import mark_of, warm_request
 from gptoss_flow.server.probe import NoReply, ask
 

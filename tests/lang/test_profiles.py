@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 
 from gptoss_flow.errors import Invalid, Mark
 from gptoss_flow.lang.document import parse_document, read_document
-from gptoss_flow.lang.profile import REQUEST_TIME, ModelSource, Profile, Rope
+from gptoss_flow.lang.profile import REQUEST_TIME, Profile
+from gptoss_flow.lang.profile_parts import ModelSource, Rope
 from gptoss_flow.lang.profile_places import SHIPPED, SearchPath, project_folder, search_path
 from gptoss_flow.lang.profiles import ResolvedProfile, external_profile, list_profiles, resolve_profile
 from gptoss_flow.lang.schema import profile_schema

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from gptoss_flow.errors import Unavailable
-from gptoss_flow.lang.profile import Listen, Profile
+from gptoss_flow.lang.profile import Profile
+from gptoss_flow.lang.profile_parts import Listen
 from gptoss_flow.server.problems import KeyProblem
 from gptoss_flow.server.settings import given_key, listening_port, unusable_files
 from tests.conftest import need
