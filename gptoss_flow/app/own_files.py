@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gptoss_flow.app.bind import BoundFlow
-from gptoss_flow.app.lock import lock_path
+from gptoss_flow.app.lock_file import lock_path
 from gptoss_flow.lang.profile_places import search_path
 from gptoss_flow.plan.plan import Plan
 from gptoss_flow.tools.names import FileFunction, meaning

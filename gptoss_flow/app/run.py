@@ -19,7 +19,8 @@ from gptoss_flow.app.blocking import blocking
 from gptoss_flow.app.finished import Finished, unrecorded, without_secrets
 from gptoss_flow.app.interrupts import heeding_signals, to_its_end
 from gptoss_flow.app.kept_files import keep_outputs
-from gptoss_flow.app.lock import lock_command, pins_by_flow
+from gptoss_flow.app.lock_file import lock_command
+from gptoss_flow.app.lock_pins import pins_by_flow
 from gptoss_flow.app.masked_tools import masking
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.own_files import own_files

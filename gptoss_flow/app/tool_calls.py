@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptoss_flow.app.check import check_flow
-from gptoss_flow.app.lock import pins_by_flow, pins_of
+from gptoss_flow.app.lock_pins import pins_by_flow, pins_of
 from gptoss_flow.app.tool_servers import default_scope, server_of, tools_of_server
 from gptoss_flow.arguments import check_arguments, fault_alone
 from gptoss_flow.errors import FlowError, Invalid, Problem, StepError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from gptoss_flow import __version__
-from gptoss_flow.app.lock import all_flows
+from gptoss_flow.app.lock_content import all_flows
 from gptoss_flow.errors import Invalid, Problem, StepError, Unavailable
 from gptoss_flow.events import Warned
 from gptoss_flow.fields import RENDERED

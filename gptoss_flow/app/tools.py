@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from gptoss_flow.app.lock import pins_of
+from gptoss_flow.app.lock_pins import pins_of
 from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.plan.plan import Plan
 from gptoss_flow.plan.tool_names import ResolveTools

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from gptoss_flow.app.fetch import SourceFetcher
-from gptoss_flow.app.lock import Locked, differences, lock_flow
+from gptoss_flow.app.lock import Locked, lock_flow
 from gptoss_flow.app.tool_servers import list_tools
 from gptoss_flow.cli.options import flow_arguments, json_option, offline_option
 from gptoss_flow.errors import Invalid, Problem
@@ -64,7 +64,7 @@ def _lines(locked: Locked) -> list[str]:
     if after.tool_servers:
         holds += f", {count(len(after.tool_servers), 'tool server')}"
     what = "written" if locked.is_changed else "up to date"
-    return [f"{locked.lock_path}: {what} for {locked.flow.name} ({holds})", *differences(locked)]
+    return [f"{locked.lock_path}: {what} for {locked.flow.name} ({holds})", *locked.changes]
 
 
 def _as_json(locked: Locked) -> dict[str, object]:
@@ -72,6 +72,6 @@ def _as_json(locked: Locked) -> dict[str, object]:
         "flow": str(locked.flow),
         "lock": str(locked.lock_path),
         "changed": locked.is_changed,
-        "changes": differences(locked),
+        "changes": locked.changes,
         **locked.after.model_dump(mode="json", exclude_defaults=True),
     }

@@ -13,7 +13,8 @@ import pytest
 from gptoss_flow.app import lock as module
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.fetch import SourceFetcher
-from gptoss_flow.app.lock import Locked, differences, lock_flow
+from gptoss_flow.app.lock import Locked, lock_flow
+from gptoss_flow.app.lock_file import write_lock_file
 from gptoss_flow.app.tool_servers import list_tools
 from gptoss_flow.errors import Invalid
 from gptoss_flow.lang.load import LoadedFlow
@@ -80,7 +81,7 @@ def test_a_branch_stays_what_it_was_until_it_is_upgraded(tmp_path: Path) -> None
     assert not lock(flow).is_changed and not lock(flow, check=True).is_changed
     changed = lock(flow, upgrade=True)
     assert {source.commit for source in changed.after.sources.values()} == {new}
-    assert [line[0] for line in differences(changed)] == ["~", "~", "~"]
+    assert [line[0] for line in changed.changes] == ["~", "~", "~"]
     assert parallel(flow) == 3
 
 
@@ -251,3 +252,13 @@ def test_flows_that_are_locked_at_once_are_all_in_the_lock(monkeypatch: pytest.M
     assert sorted(path.name for path in Path("flows").iterdir()) == sorted(
         ["flow.lock", *(flow.name for flow in flows)]
     )
+
+
+def test_a_lock_that_cannot_be_written_is_said_and_leaves_nothing() -> None:
+    path = Path("flows/flow.lock")
+    path.mkdir()
+    with pytest.raises(Invalid, match=r"cannot write flows/flow\.lock: Is a directory; check"):
+        write_lock_file(path, "version: 1")
+    with pytest.raises(Invalid, match=r"cannot read flows/flow\.lock: Is a directory; check"):
+        lock(write("demo"))
+    assert sorted(file.name for file in Path("flows").iterdir()) == ["a.yaml", "flow.lock"]
