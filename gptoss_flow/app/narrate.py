@@ -19,7 +19,7 @@ def narrated(say: Say) -> OnChange:
 
     def changed(state: ServerState, detail: str, facts: Mapping[str, Json]) -> None:
         nonlocal crash
-        line = f"{state}: {detail}" if detail else state
+        line = detail if detail.startswith(state) else f"{state}: {detail}" if detail else state
         if state == "crashed":
             crash = line
         elif state not in ("stopping", "stopped"):

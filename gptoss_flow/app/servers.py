@@ -114,7 +114,10 @@ class Servers:
                 clock=self._clock,
                 idle_timeout_s=idle_timeout_s or resolved.profile.idle_timeout or verbs.STAY,
             )
-        return await self.at(endpoint), endpoint.adopted
+        running = await self.at(endpoint)
+        if idle_timeout_s is not None and _is_shorter(idle_timeout_s, running.record.idle_timeout_s):
+            say("it was to stay longer before, and the longest time counts: stop it first to shorten that")
+        return running, endpoint.adopted
 
     async def at(self, endpoint: Endpoint) -> Running:
         """The one that was started or found at this endpoint. Raises `Unavailable` where it is gone already."""
@@ -227,14 +230,18 @@ class Servers:
             await client.aclose()
 
 
+def _is_shorter(idle_s: float, other_s: float) -> bool:
+    return idle_s != verbs.STAY and (other_s == verbs.STAY or idle_s < other_s)
+
+
 def server_id(record: ServerRecord) -> str:
     return record.fingerprint[:ID_DIGITS]
 
 
-def which_one(running: list[Running]) -> Problem:
+def which_one(running: list[Running], hint: str = "name one of them, or its ID") -> Problem:
     """The complaint that several servers run where one was to be named."""
     names = ", ".join(f"{each.record.name} ({server_id(each.record)})" for each in running)
-    return Problem(None, f"{len(running)} servers run: {names}", "name one of them, or its ID")
+    return Problem(None, f"{len(running)} servers run: {names}", hint)
 
 
 def server_json(running: Running) -> dict[str, Json]:

@@ -15,6 +15,7 @@ import click
 
 from gptoss_flow.app.rlogs import check_file, convert_file, mend_file
 from gptoss_flow.cli.options import json_option
+from gptoss_flow.cli.while_read import while_read
 from gptoss_flow.errors import ExitCode, FlowError, Invalid, RecordError
 from gptoss_flow.escape import for_terminal, one_line
 from gptoss_flow.record.rlog_check import Report
@@ -139,7 +140,7 @@ def tail(files: tuple[str, ...], lines: int, is_followed: bool) -> None:
     found = [name for given in files for name in rlog_files(given)]
     if len(found) != 1 or found[0] == STDIN:
         raise click.UsageError("-f follows one file")
-    asyncio.run(_follow(RlogTail(Path(found[0])), lines))
+    asyncio.run(while_read(_follow(RlogTail(Path(found[0])), lines)))
 
 
 @command.command("convert", short_help="Turn a log into JSONL, and back.")

@@ -52,8 +52,18 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 atexit.register(gc.freeze)  # to search for garbage in what ends anyway takes 15 ms
 
 
+class ReaderLeft(Exception):
+    """Whoever read standard output has left. click itself would make an exit code of 1 of a `BrokenPipeError`."""
+
+
 class Commands(click.Group):
     """A group whose commands are modules that are imported on use: `--help` costs no more than click itself."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderLeft from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -108,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")
         return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
+    except (ReaderLeft, BrokenPipeError):
         _flush_stdout()
         return BROKEN_PIPE
     except Exception as error:

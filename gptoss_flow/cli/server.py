@@ -11,6 +11,7 @@ from gptoss_flow.app.server_log import LogReader, follow
 from gptoss_flow.app.servers import Servers, health_json, server_json, which_one
 from gptoss_flow.cli import complete, server_care
 from gptoss_flow.cli.options import json_option
+from gptoss_flow.cli.while_read import while_read
 from gptoss_flow.errors import ExitCode, Invalid, Unavailable
 from gptoss_flow.escape import for_terminal, one_line
 from gptoss_flow.fields import parse_duration
@@ -30,7 +31,7 @@ def _idle_timeout(_: click.Context, __: click.Parameter, given: str | None) -> f
     try:
         seconds = parse_duration(float(given) if _is_number(given) else given)
     except ValueError as error:
-        raise click.BadParameter(f'"{given}" {error}') from None
+        raise click.BadParameter(f'"{given}" {error}, or -1 for good') from None
     if seconds == 0:
         raise click.BadParameter("0 would stop it as soon as it is ready; -1 lets it stay for good")
     return seconds
@@ -101,7 +102,7 @@ def stop(server: str | None, everyone: bool, as_json: bool) -> None:
         raise click.UsageError("name a server or say --all, not both")
     stopped = asyncio.run(_stop(server, everyone))
     if as_json:
-        click.echo(json.dumps([server_json(each) for each in stopped], indent=2))
+        click.echo(json.dumps([server_json(each) | {"state": "stopped"} for each in stopped], indent=2))
     elif not stopped:
         _say("no server runs" if server is None else f'no server of "{server}" runs')
     else:
@@ -114,7 +115,7 @@ async def _stop(server: str | None, everyone: bool) -> list[Running]:
     servers = Servers.here()
     found = await servers.find(server)
     if len(found) > 1 and server is None and not everyone:
-        raise Invalid(which_one(found))
+        raise Invalid(which_one(found, "name one of them, or its ID, or say --all"))
     await asyncio.gather(*(servers.stop(each) for each in found))
     return found
 
@@ -173,7 +174,8 @@ def ps(as_json: bool) -> None:
     "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many, from the end."
 )
 @click.option("-f", "--follow", "is_followed", is_flag=True, help="Go on with what is added, until it ends.")
-def logs(server: str | None, lines: int, is_followed: bool) -> None:
+@json_option
+def logs(server: str | None, lines: int, is_followed: bool, as_json: bool) -> None:
     """Print a server's own log, also of one that was started with `server start` and has ended since.
 
     \b
@@ -181,13 +183,20 @@ def logs(server: str | None, lines: int, is_followed: bool) -> None:
       gptoss-flow server logs -n 20
       gptoss-flow server logs demo -f
     """
-    asyncio.run(_logs(server, lines, is_followed))
+    if is_followed and as_json:
+        raise click.UsageError("--json tells the lines that there are by now: there is no place for --follow")
+    asyncio.run(while_read(_logs(server, lines, is_followed, as_json)))
 
 
-async def _logs(server: str | None, lines: int, is_followed: bool) -> None:
+async def _logs(server: str | None, lines: int, is_followed: bool, as_json: bool) -> None:
     path, running = await Servers.here().log(server)
     reader = LogReader(path)
-    click.echo(for_terminal(reader.read_last(lines)), nl=False)
+    text = reader.read_last(lines)
+    if as_json:
+        shown = {"log": str(path), "running": running is not None, "lines": text.splitlines()}
+        click.echo(json.dumps(shown, indent=2))
+        return
+    click.echo(for_terminal(text), nl=False)
     if is_followed:
         async for text in follow(reader, running, SystemClock()):
             click.echo(for_terminal(text), nl=False)

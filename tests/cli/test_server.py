@@ -50,10 +50,11 @@ def test_the_list_has_a_line_for_each_server(stand: Stand) -> None:
         assert stand.run("server", "start", name).code == 0
     assert [each["name"] for each in stand.ps()] == ["small", "other"]
     done = stand.run("server", "stop")
-    assert done.code == 2 and "2 servers run: small (" in done.err
+    assert done.code == 2 and "2 servers run: small (" in done.err and "or say --all" in done.err
     assert stand.run("server", "stop", stand.ps()[1]["id"]).out.startswith("stopped other (process ")
     assert [each["name"] for each in stand.ps()] == ["small"]
-    assert stand.run("server", "stop", "--json").json[0]["name"] == "small"
+    (stopped,) = stand.run("server", "stop", "--json").json
+    assert (stopped["name"], stopped["state"]) == ("small", "stopped")
 
 
 def test_the_status_tells_health_slots_and_a_timed_sample(stand: Stand) -> None:
@@ -85,6 +86,33 @@ def test_a_server_that_was_killed_is_down_and_its_log_is_there(stand: Stand) -> 
     assert "build: 7000" in stand.run("server", "logs", "small").out
     stopped = stand.run("server", "stop", "small")
     assert (stopped.code, stopped.err) == (0, 'no server of "small" runs\n')
+
+
+def test_following_a_log_ends_when_nobody_reads_it(stand: Stand) -> None:
+    stand.run("server", "start", "small")
+    follower = stand.start("server", "logs", "-f", "-n", "1")
+    assert follower.stdout and follower.stderr and follower.stdout.readline()
+    follower.stdout.close()
+    assert (follower.wait(20), follower.stderr.read()) == (141, b"")
+    follower.stderr.close()
+
+
+def test_a_log_as_data_has_its_path_and_its_lines(stand: Stand) -> None:
+    log = stand.run("server", "start", "small", "--json").json["log"]
+    told = stand.run("server", "logs", "-n", "2", "--json").json
+    assert (told["log"], told["running"]) == (log, True)
+    assert told["lines"] == Path(log).read_text().splitlines()[-2:]
+    stand.run("server", "stop")
+    assert stand.run("server", "logs", "small", "--json").json["running"] is False
+    assert stand.run("server", "logs", "-f", "--json").code == 2
+
+
+def test_a_shorter_stay_than_was_told_before_is_told_to_have_no_effect(stand: Stand) -> None:
+    assert "longest" not in stand.run("server", "start", "small", "--idle-timeout", "10m").err
+    assert "longest" not in stand.run("server", "start", "small", "--idle-timeout", "2h").err
+    shorter = stand.run("server", "start", "small", "--idle-timeout", "5m")
+    assert "until  2 hours from now\n" in shorter.out
+    assert "it was to stay longer before, and the longest time counts: stop it first" in shorter.err
 
 
 def test_a_server_that_hangs_is_down(stand: Stand) -> None:
