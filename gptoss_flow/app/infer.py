@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,10 +21,16 @@ from gptoss_flow.lang.dump import to_yaml
 from gptoss_flow.lang.profile_places import SUFFIXES
 from gptoss_flow.lang.sources import is_elsewhere, is_server
 from gptoss_flow.ports import Ask, Sink, nobody
+from gptoss_flow.tools import TOOLS
+from gptoss_flow.tools.installed import installed_tools
 from gptoss_flow.user_path import user_path
 
 STEP = "infer"
 """The name of the flow and of its step."""
+SLIP = 0.8
+"""How much a word is like a tool's name that is meant to be one."""
+OWN_TOOLS = ("browser", "python", "apply_patch", "ui_pane")
+"""What a model may call that is given tools without a name: what gpt-oss was trained with, a patch, a screen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +121,15 @@ def flow_of(question: Question, cwd: Path) -> dict[str, Json]:
         "steps": {STEP: {"prompt": prompt}},
         "outputs": {"text": f"${{{{ steps.{STEP}.output }}}}"},
     }
+
+
+def names_tools(word: str) -> bool:
+    """Whether it is a list of tools, with commas between, or meant to be one: a slip in a name is no prompt."""
+    names = {*TOOLS, *(name.partition(".")[0] for name in TOOLS), *installed_tools()}
+    parts = [part.strip() for part in word.split(",")]
+    if any(len(part.split()) > 1 for part in parts):
+        return False
+    return any(part in names or ":" in part or difflib.get_close_matches(part, names, 1, SLIP) for part in parts)
 
 
 def _inputs(question: Question) -> dict[str, Json]:

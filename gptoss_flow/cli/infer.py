@@ -11,7 +11,7 @@ import click
 
 from gptoss_flow.app.bind import SCRIPTED
 from gptoss_flow.app.finished import Finished
-from gptoss_flow.app.infer import STEP, Question, infer
+from gptoss_flow.app.infer import OWN_TOOLS, STEP, Question, infer, names_tools
 from gptoss_flow.app.query import direct
 from gptoss_flow.cli import complete
 from gptoss_flow.cli.options import KEPT_LOGS, json_option, unsandboxed_option
@@ -25,6 +25,8 @@ from gptoss_flow.ui.answer_view import AnswerView
 from gptoss_flow.ui.ask import terminal_ask
 
 DEFAULT_PROFILE = "local"
+NO_NAMES = ","
+"""What `--tools` is where no names follow it."""
 RESULT_FIELDS = ("reasoning", "tool_calls", "finish_reason", "usage", "timings")
 """What `--json` prints of the answer beside its text."""
 
@@ -49,8 +51,9 @@ RESULT_FIELDS = ("reasoning", "tool_calls", "finish_reason", "usage", "timings")
     help="0 always takes the likeliest token. [default: the profile's, else the server's]",
 )  # fmt: skip
 @click.option(
-    "--tools", metavar="NAMES", default="", shell_complete=complete.tools,
-    help="What the model may call, with commas between: read_file,list_files.",
+    "--tools", metavar="[NAMES]", is_flag=False, flag_value=NO_NAMES, shell_complete=complete.tools,
+    help="What the model may call, with commas between: read_file,list_files. Without names: "
+    f"{','.join(OWN_TOOLS)}.",
 )  # fmt: skip
 @click.option("--max-turns", type=click.IntRange(min=1), help="How often it may speak, with tools. [default: 8]")
 @click.option(
@@ -77,7 +80,7 @@ def command(
     reasoning: Literal["low", "medium", "high"] | None,
     max_tokens: int | None,
     temperature: float | None,
-    tools: str,
+    tools: str | None,
     max_turns: int | None,
     schema: str | None,
     unsandboxed: bool,
@@ -102,6 +105,7 @@ def command(
       git diff | gptoss-flow infer --system "Write a commit message for this change." -
       gptoss-flow infer --raw --max-tokens 24 --temperature 0 "The capital of France is"
       gptoss-flow infer --tools read_file,list_files "What does this project do?"
+      gptoss-flow infer --tools "Which day of the week was 4 May 1900?"
       gptoss-flow infer --record --json "Name three rivers." | jq -r .text
     """
     if profile is not None and url is not None:
@@ -111,7 +115,11 @@ def command(
         raise click.UsageError("--model is what the server at --url calls its model: say --url too")
     if is_raw and (system is not None or reasoning is not None):
         raise click.UsageError("--raw sends the text as it is: there is no place for --system and --reasoning")
-    granted = [name.strip() for name in tools.split(",") if name.strip()]
+    if tools and tools != NO_NAMES and _was_typed("tools") and not _was_typed("prompt") and not names_tools(tools):
+        prompt, tools = tools, NO_NAMES  # `--tools PROMPT`
+    granted = (
+        OWN_TOOLS if tools == NO_NAMES else [each.strip() for each in (tools or "").split(",") if each.strip()]
+    )
     if is_raw and granted:
         raise click.UsageError("--raw sends the text as it is: there is no place for --tools")
     params: dict[str, Json] = {"max_tokens": max_tokens, "temperature": temperature}
@@ -144,6 +152,11 @@ def command(
     return _end(finished, answer, view, as_json=as_json, is_streamed=stream, is_kept=is_kept)
 
 
+def _was_typed(name: str) -> bool:
+    """Whether a parameter comes from the command line, and not from the environment or its default."""
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
 def _end(
     finished: Finished, answer: AnswerWriter, view: AnswerView, *, as_json: bool, is_streamed: bool, is_kept: bool
 ) -> int:
@@ -160,6 +173,8 @@ def _end(
         if not is_streamed:
             answer.write(json_text(text) if text is not None else "")
         answer.end()
+        if text == "" and not view.is_quiet:
+            click.echo("the answer is empty: the model ended it at once", err=True)
     if view.failure is not None:
         raise view.failure
     if is_kept:

@@ -68,6 +68,8 @@ def command(
         click.echo(json.dumps(_as_json(reply, name), indent=2, ensure_ascii=False))
     else:
         answer.end()
+        if not reply.text:
+            click.echo("the answer is empty: the model ended it at once", err=True)
 
 
 def _as_json(reply: Reply, server: str) -> dict[str, object]:

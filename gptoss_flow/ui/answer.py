@@ -26,6 +26,11 @@ class AnswerWriter:
             self._out.buffer.write(text.encode("utf-8", "backslashreplace"))
         self._out.flush()
 
+    @property
+    def is_mid_line(self) -> bool:
+        """Whether what others write to the same terminal would go on in the answer's last line."""
+        return self._is_terminal and self._last != "\n"
+
     def end(self) -> None:
         """The end of the last line, where the answer has none."""
         if self._last != "\n":

@@ -31,7 +31,7 @@ class AnswerView:
         self._answer = answer
         self._stderr = stderr
         self._thinks_aloud = stderr.isatty() and not is_quiet
-        self._is_quiet = is_quiet
+        self.is_quiet = is_quiet
         self._is_chosen = False
         self._is_mid_line = False
 
@@ -68,7 +68,9 @@ class AnswerView:
 
     def _note(self, said: str) -> None:
         self._end_thought()
-        if not self._is_quiet:
+        if not self.is_quiet:
+            if self._answer is not None and self._answer.is_mid_line and self._stderr.isatty():
+                self._show("\n")
             self._say(one_line(said) + "\n")
 
     def _tell(self, event: ServerChanged | Warned) -> None:
@@ -91,4 +93,4 @@ class AnswerView:
             self._stderr.write(text)
             self._stderr.flush()
         except OSError:
-            self._is_quiet, self._thinks_aloud = True, False
+            self.is_quiet, self._thinks_aloud = True, False

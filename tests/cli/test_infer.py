@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gptoss_flow.app.infer import OWN_TOOLS
 from gptoss_flow.testing.project import Project
 from tests.cli.stand import Stand
 from tests.conftest import need
@@ -127,6 +128,48 @@ def test_a_step_that_fails_is_told_once(project: Project) -> None:
 def test_what_cannot_be_asked_is_told_with_advice(project: Project, args: tuple[str, ...], said: str) -> None:
     done = project.run("infer", *args)
     assert done.code == 2 and said in done.err and "infer.yaml" not in done.err and not done.out
+
+
+@pytest.mark.parametrize(
+    ("args", "prompt", "tools"),
+    [
+        (("--tools", "read_file,list_files", "Hi"), "Hi", ["read_file", "list_files"]),
+        (("--tools", "Which day is it?"), "Which day is it?", [*OWN_TOOLS]),
+        (("--tools", "Hello"), "Hello", [*OWN_TOOLS]),
+        (("--tools",), "piped", [*OWN_TOOLS]),
+        (("--tools", "-"), "piped", [*OWN_TOOLS]),
+        (("Hi", "--tools"), "Hi", [*OWN_TOOLS]),
+        (("--tools", "read_file"), "piped", ["read_file"]),
+        (("--tools", "", "Hi"), "Hi", []),
+    ],
+)
+def test_tools_without_names_are_those_of_gpt_oss_and_the_next_word_the_prompt(
+    project: Project, args: tuple[str, ...], prompt: str, tools: list[str]
+) -> None:
+    done = project.run("infer", *SCRIPTED, "--record", *args, stdin="piped")
+    assert (done.code, project.events()[0]["inputs"]) == (0, {"prompt": prompt})
+    assert re.findall(r"^ +- (\w+)$", (project.runs[-1] / "flow.yaml").read_text(), re.MULTILINE) == tools
+
+
+@pytest.mark.parametrize("args", [("--tools", "read_flie"), ("--tools", "Hello", "Hi"), ("Hi", "--tools", "list")])
+def test_a_slip_in_a_tools_name_is_no_prompt(project: Project, args: tuple[str, ...]) -> None:
+    done = project.run("infer", *SCRIPTED, *args, stdin="piped")
+    assert done.code == 2 and " is not a tool; " in done.err
+
+
+def test_an_empty_answer_is_told_to_be_one(project: Project) -> None:
+    project.write("replies.yaml", "replies: [{text: ''}]\n")
+    done = project.run("infer", *SCRIPTED, "Hi")
+    assert (done.code, done.out, done.err) == (0, "", "the answer is empty: the model ended it at once\n")
+    assert project.run("infer", *SCRIPTED, "--quiet", "Hi").err == ""
+
+
+def test_on_a_terminal_a_warning_has_a_line_of_its_own(project: Project) -> None:
+    project.write("replies.yaml", "replies: [{text: It is, finish_reason: length}]\n")
+    with Terminal(project, "infer", *SCRIPTED, "Hi") as terminal:
+        assert terminal.end() == 0
+        assert terminal.seen.startswith(b"It is\r\nwarning: the answer was cut ")
+        assert terminal.seen.count(b"\r\n") == 2
 
 
 # --- with a server -----------------------------------------------------------------------------------------------

@@ -101,6 +101,22 @@ def test_the_answer_is_shown_as_it_arrives(stand: Stand) -> None:
     assert query.communicate(timeout=20) == (b"two three\n", b"")
 
 
+def test_a_reader_that_leaves_ends_it_as_a_shell_tells_of_that(stand: Stand) -> None:
+    stand.profile("small", replies=[{"text": "one\ntwo three and so on", "token_delay_s": 0.3}])
+    stand.run("server", "start", "small")
+    query = stand.start("query", "--profile", "small", "-n", "99", "Hi")
+    assert query.stdout and query.stderr and query.stdout.readline() == b"one\n"
+    query.stdout.close()
+    assert (query.wait(20), query.stderr.read()) == (141, b"")
+    query.stderr.close()
+
+
+def test_an_empty_answer_is_told_to_be_one(stand: Stand) -> None:
+    stand.profile("small", replies=[{"text": ""}])
+    done = stand.run("query", "--profile", "small", "Hi")
+    assert done.code == 0 and done.out == "" and "the answer is empty" in done.err
+
+
 def test_control_characters_of_an_answer_reach_a_pipe_as_they_are(stand: Stand) -> None:
     stand.profile("small", replies=[{"text": "\x1b[31m\n"}])
     stand.run("server", "start", "small")
