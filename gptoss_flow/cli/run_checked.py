@@ -51,7 +51,8 @@ def run_checked(
 
     `keep_in`: a folder for a log of the run, by date; the flow may name one too. `watchers` see every event too.
     """
-    progress = None if quiet else progress_of(plan)
+    as_text = sys.stdout.isatty() and not (as_json or events or out is not None)
+    progress = None if quiet else progress_of(plan, outputs_follow=as_text)
     views: list[Sink] = [progress] if progress is not None else []
     views += watchers
     lines = EventLines(sys.stdout) if events else None
@@ -105,11 +106,14 @@ def tell(finished: Finished, lines: EventLines | None, *, as_json: bool, out: st
         # Else how the run ended counts for more than that it could not be told.
 
 
-def progress_of(plan: Plan) -> PlainProgress | RichProgress:
-    """What shows a run on standard error, as the terminal can."""
+def progress_of(plan: Plan, *, outputs_follow: bool = False) -> PlainProgress | RichProgress:
+    """What shows a run on standard error, as the terminal can.
+
+    `outputs_follow`: they are printed as text on a terminal, and so most probably on the same one.
+    """
     last = _last_streaming(plan)
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return RichProgress(last_prompt=last)
+        return RichProgress(last_prompt=last, outputs_follow=outputs_follow)
     return PlainProgress(sys.stderr)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -29,14 +29,13 @@ from gptoss_flow.events import (
 from gptoss_flow.tools.ui_pane.panes import Pane, in_order
 from gptoss_flow.ui.panes import Screen
 from gptoss_flow.ui.progress import Narrator, shown_as
+from gptoss_flow.ui.streamed import StreamedAnswer
 from gptoss_flow.words import count
 
 ROWS = 8
 """The most running steps that are shown at once."""
 PANES = 4
 """The most panes that are shown at once."""
-TAIL = 2000
-"""Characters of an unfinished line of the answer that are kept in view."""
 REFRESHES_S = 8
 
 
@@ -72,17 +71,21 @@ class RichProgress:
         self,
         last_prompt: str | None = None,
         *,
+        outputs_follow: bool = False,
         console: Console | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`now` tells the time in the seconds that events are stamped with."""
+        """`now` tells the time in the seconds that events are stamped with.
+
+        `outputs_follow`: they are printed on the same terminal when the run has ended.
+        """
         self._console = console or Console(stderr=True)
         self._now = now
         self._last_prompt = last_prompt
         self._narrator = Narrator()
         self._running: dict[str, _Running] = {}
         self._screen = Screen()
-        self._line = ""
+        self._answer = StreamedAnswer(is_repeated=outputs_follow)
         self._gone = False
         self._held: list[Stamped] | None = None
         """What has happened while it keeps still; None: it does not."""
@@ -129,15 +132,16 @@ class RichProgress:
                     self._running = {**self._running, event.step: row}
             case TokensArrived():
                 self._arrived(event, stamped.time)
-            case GenerationFinished() | StepRetried():
-                if event.step == self._last_prompt:
-                    self._end_answer()
+            case GenerationFinished(calls=[]) if event.step == self._last_prompt:
+                self._scroll(self._answer.ended())
+            case GenerationFinished() | StepRetried() if event.step == self._last_prompt:
+                self._scroll(self._answer.let_go())
             case StepFinished():
                 self._ended(event)
             case ToolStarted() | ToolFinished():
                 self._screen.apply(event, stamped.time)
             case RunFinished():
-                self._end_answer()
+                self._scroll(self._answer.outputs_follow(event.outputs))
                 self._running = {}
                 self._screen = Screen()
             case _:
@@ -147,7 +151,7 @@ class RichProgress:
 
     def close(self) -> None:
         with suppress(OSError):
-            self._end_answer()
+            self._scroll(self._answer.let_go())
             self._live.stop()
 
     def _arrived(self, event: TokensArrived, now: float) -> None:
@@ -155,13 +159,10 @@ class RichProgress:
             row.tokens += event.tokens
             row.first_token = row.first_token or now
         if event.step == self._last_prompt and event.channel == "final":
-            *lines, self._line = (self._line + event.text).split("\n")
-            for line in lines:
-                self._say(Text(for_terminal(line, keep="\t")))
+            self._scroll(self._answer.arrived(event.text))
 
-    def _end_answer(self) -> None:
-        if self._line:
-            line, self._line = self._line, ""
+    def _scroll(self, lines: Iterable[str]) -> None:
+        for line in lines:
             self._say(Text(for_terminal(line, keep="\t")))
 
     def _ended(self, event: StepFinished) -> None:
@@ -175,7 +176,7 @@ class RichProgress:
 
     def _draw(self) -> RenderableType:
         now, rows = self._now(), list(self._running.values())
-        drawn: list[RenderableType] = [Text(for_terminal(self._line[-TAIL:], keep="\t"))] if self._line else []
+        drawn: list[RenderableType] = []
         for row in rows[:ROWS]:
             line = Table.grid(padding=(0, 1))
             line.add_row(self._spinner, row.text(now))
@@ -186,7 +187,12 @@ class RichProgress:
         drawn += map(_pane, panes[:PANES])
         if len(panes) > PANES:
             drawn.append(Text(f"  and {count(len(panes) - PANES, 'more pane')}"))
-        return Group(*drawn)
+        return Group(*self._in_view(self._console.height - len(drawn) - 1), *drawn)
+
+    def _in_view(self, most: int) -> list[Text]:
+        """The last lines of the answer that there is room for."""
+        text = Text(for_terminal(self._answer.in_view))
+        return [*text.wrap(self._console, self._console.width)][-max(1, most) :] if text else []
 
 
 def _is_item(step: str, fan_out: str) -> bool:

@@ -12,8 +12,11 @@ from rich.console import Console
 from gptoss_flow.events import (
     Channel,
     Event,
+    Json,
+    RunFinished,
     Stamped,
     StepFinished,
+    StepRetried,
     StepStarted,
     TokensArrived,
     ToolFinished,
@@ -29,11 +32,18 @@ CSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """A terminal of a size, and the progress that writes to it."""
 
-    def __init__(self, answer_step: str | None = None, width: int = 80, height: int = 24) -> None:
+    def __init__(
+        self, answer_step: str | None = None, width: int = 80, height: int = 24, *, outputs_follow: bool = False
+    ) -> None:
         self.out = io.StringIO()
         console = Console(file=self.out, force_terminal=True, width=width, height=height, color_system="standard")
         self.clock = ManualClock()
-        self.progress = RichProgress(answer_step, console=console, now=lambda: self.clock.now().timestamp())
+        self.progress = RichProgress(
+            answer_step,
+            outputs_follow=outputs_follow,
+            console=console,
+            now=lambda: self.clock.now().timestamp(),
+        )
 
     def see(self, *events: Event) -> None:
         for stamped in stamp(list(events), START.timestamp(), 0.0):
@@ -52,6 +62,16 @@ class Terminal:
         """Close it: all that scrolled by, without control sequences."""
         self.progress.close()
         return CSI.sub("", self.out.getvalue())
+
+
+def scrolled(terminal: Terminal) -> str:
+    """What is left on the screen: without what was drawn only to be wiped away."""
+    kept: list[str] = []
+    for piece in re.split(r"(\x1b\[2K(?:\x1b\[1A\x1b\[2K)*|\n)", terminal.out.getvalue()):
+        wiped = piece.count("\x1b[1A")
+        del kept[len(kept) - 2 * wiped :]
+        kept.append("" if "\x1b[2K" in piece else piece)
+    return CSI.sub("", "".join(kept))
 
 
 @pytest.fixture
@@ -114,6 +134,49 @@ def test_the_answer_of_the_last_prompt_streams_and_no_other(terminal: Terminal) 
     assert text.count("And another.") == 1
     assert "not shown" not in text
     assert "think" not in text
+
+
+ANSWER = "One line.\nAnd another."
+
+
+def finished(**outputs: Json) -> RunFinished:
+    return RunFinished(status="succeeded", exit_code=0, outputs=outputs, tokens={}, duration_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "times"),
+    [({"text": ANSWER}, 0), ({"a": {"b": ["x", "One line."]}}, 1), ({"n": 2}, 1), ({}, 1)],
+)
+def test_an_answer_scrolls_by_only_where_the_outputs_will_not_show_it(
+    outputs: dict[str, Json], times: int
+) -> None:
+    terminal = Terminal("summary", outputs_follow=True)
+    terminal.see(StepStarted(step="summary", kind="prompt"), piece("summary", ANSWER + "\n"))
+    terminal.see(generation("summary", ANSWER + "\n"))
+    assert terminal.frame()[:2] == ANSWER.split("\n")
+    terminal.see(finished(**outputs))
+    assert terminal.frame() in ([], [""])
+    terminal.progress.close()
+    assert scrolled(terminal).count("And another.") == times
+
+
+def test_what_is_no_answer_yet_scrolls_by_though_outputs_follow() -> None:
+    terminal = Terminal("summary", outputs_follow=True)
+    retried = StepRetried(step="summary", attempt=1, attempts=2, error={"message": "gone"}, delay_s=0.0)
+    terminal.see(piece("summary", "first try"), retried, piece("summary", "round one"))
+    terminal.see(generation("summary", "round one"), piece("summary", "round two, cut"))
+    terminal.progress.close()
+    text = scrolled(terminal)
+    assert [text.count(said) for said in ("first try", "round one", "round two, cut")] == [1, 1, 1]
+
+
+def test_of_a_long_answer_the_end_is_in_view() -> None:
+    terminal = Terminal("summary", height=8, outputs_follow=True)
+    terminal.see(StepStarted(step="summary", kind="prompt"))
+    terminal.see(piece("summary", "\n".join(f"line {number}" for number in range(100))))
+    shown = terminal.frame()
+    assert len(shown) <= 8 and "line 99" in shown and "line 0" not in shown
+    terminal.finish()
 
 
 def test_a_long_line_is_not_broken_by_us_on_a_narrow_terminal() -> None:
