@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import sys
 
 import click
 
@@ -165,7 +167,8 @@ def ps(as_json: bool) -> None:
     USERS: processes that use it now. UNTIL: when it stops by itself.
     """
     shown = [server_json(running) for running in asyncio.run(Servers.here().find())]
-    click.echo(json.dumps(shown, indent=2) if as_json else draw_servers(shown))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo(json.dumps(shown, indent=2) if as_json else draw_servers(shown, width))
 
 
 @command.command("logs", short_help="Print a server's own log.")

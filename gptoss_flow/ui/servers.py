@@ -16,8 +16,11 @@ _UNITS = (("second", 1, 100), ("minute", 60, 100), ("hour", 3600, 48))
 """Each with how many of it are not yet told in the next."""
 
 
-def draw_servers(servers: Sequence[Mapping[str, Json]]) -> str:
-    """A table, one line for each; the mappings are those of `app.servers.server_json`."""
+def draw_servers(servers: Sequence[Mapping[str, Json]], width: int | None = None) -> str:
+    """A table, one line for each; the mappings are those of `app.servers.server_json`.
+
+    Where it is wider than `width`, a block for each, with a line for each column.
+    """
     rows = [
         (
             *(str(server[key]) for key in ("name", "id", "model")),
@@ -27,7 +30,10 @@ def draw_servers(servers: Sequence[Mapping[str, Json]]) -> str:
         )
         for server in servers
     ]
-    return table(HEAD, rows)
+    drawn = table(HEAD, rows)
+    if width is None or not rows or max(map(len, drawn.splitlines())) <= width:
+        return drawn
+    return "\n\n".join(_pairs(dict(zip(map(str.lower, HEAD), row, strict=True))) for row in rows)
 
 
 def draw_server(server: Mapping[str, Json]) -> str:
