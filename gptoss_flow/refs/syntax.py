@@ -6,7 +6,7 @@ The grammar is Jinja's own, through its parser; its compiler, runtime and sandbo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -44,10 +44,14 @@ class Program:
 
 def compile_tags(tags: Tags) -> Program:
     """Raises `TemplateError`."""
+    compiler = _Statements()
     try:
-        body = _tree(tags.tokens)
-        compiler = _Statements()
-        run = compiler.whole(body) if tags.whole else compiler.text(body)
+        if all(token.type == "data" for token in tags.tokens):
+            run = compiler.plain(tags)
+        elif tags.whole:
+            run = compiler.whole(_tree(tags.tokens))
+        else:
+            run = compiler.text(compiler.body(_tree(tags.tokens)))
     except TemplateSyntaxError as error:
         written = tags.sources.get(error.lineno, "")
         shown = written if len(written) <= 80 else f"{written[:77]}…"
@@ -58,8 +62,6 @@ def compile_tags(tags: Tags) -> Program:
 
 
 def _tree(tokens: list[Token]) -> list[nodes.Node]:
-    if all(token.type == "data" for token in tokens):
-        return [nodes.Output([nodes.TemplateData(token.value, lineno=token.lineno) for token in tokens])]
     parser = Parser(_JINJA, "")
     parser.stream = TokenStream(tokens, None, None)
     return parser.subparse()
@@ -73,25 +75,23 @@ def _plain(message: str) -> str:
 
 
 class _Statements(Expressions):
+    def plain(self, tags: Tags) -> Evaluate:
+        """A text whose tags hold only names and dots: there is nothing to parse."""
+        pieces: list[tuple[Any, int]] = [(token.value, token.lineno) for token in tags.tokens]
+        if tags.whole:
+            found, occurrence = next(piece for piece in pieces if isinstance(piece[0], Dotted))
+            return _value_of(self.dotted(found, occurrence), occurrence, passes_on=found.default is None)
+        steps = [self.piece(piece, occurrence) for piece, occurrence in pieces]
+        return self.text(_in_turn(steps, self.weight + 1))
+
     def whole(self, body: list[nodes.Node]) -> Evaluate:
         outputs = [node for output in cast("list[nodes.Output]", body) for node in output.nodes]
-        node = next(node for node in outputs if not _is_text(node))
-        evaluate = self.printed(node)
-        occurrence, plain = node.lineno, _passes_on(node)
+        node = next(node for node in outputs if not isinstance(node, nodes.TemplateData))
+        # What is only looked up is in scope already, as it is.
+        return _value_of(self.expression(node), node.lineno, passes_on=chain(node)[1] is not None)
 
-        def run(frame: Frame) -> Json:
-            frame.occurrence = occurrence
-            value = evaluate(frame)
-            if isinstance(value, str):
-                return value if plain else fit_output(value)
-            if not plain:
-                weigh(value)
-            return value
-
-        return run
-
-    def text(self, body: list[nodes.Node]) -> Evaluate:
-        execute, copies = self.body(body), bool(self.bound)
+    def text(self, execute: Execute) -> Evaluate:
+        copies = bool(self.bound)
 
         def run(frame: Frame) -> Json:
             if copies:
@@ -105,13 +105,7 @@ class _Statements(Expressions):
         outer, self.weight = self.weight, 0
         steps = [step for node in body for step in self.statement(node)]
         weight, self.weight = self.weight, outer
-
-        def run(frame: Frame) -> None:
-            frame.spend(weight)
-            for step in steps:
-                step(frame)
-
-        return run
+        return _in_turn(steps, weight)
 
     def statement(self, node: nodes.Node) -> list[Execute]:
         self.weight += 1
@@ -129,32 +123,27 @@ class _Statements(Expressions):
         raise not_allowed(node)
 
     def output(self, node: nodes.Expr) -> Execute:
-        if _is_text(node):
-            text = cast(nodes.TemplateData, node).data
-            return lambda frame: frame.write(text)
-        evaluate, occurrence = self.printed(node), node.lineno
-
-        def write(frame: Frame) -> None:
-            frame.occurrence = occurrence
-            frame.write(evaluate(frame))
-
-        return write
-
-    def printed(self, node: nodes.Node) -> Evaluate:
-        """What stands in a `${{ }}`."""
         if isinstance(node, nodes.TemplateData):
-            self.weight += 1
-            root, keys, default = cast(Dotted, node.data)
-            if default is None:
-                return self.path(root, keys, node.lineno)
-            look_up = self.path(root, keys, node.lineno, tolerant=True)
+            return self.piece(node.data, node.lineno)
+        return _written(self.expression(node), node.lineno)
 
-            def replace(frame: Frame) -> Json:
-                value = look_up(frame)
-                return default if value is UNDEFINED or value is None else value
+    def piece(self, piece: str | Dotted, occurrence: int) -> Execute:
+        if isinstance(piece, Dotted):
+            return _written(self.dotted(piece, occurrence), occurrence)
+        return lambda frame: frame.write(piece)
 
-            return replace
-        return self.expression(node)
+    def dotted(self, found: Dotted, occurrence: int) -> Evaluate:
+        self.weight += 1
+        root, keys, default = found
+        if default is None:
+            return self.path(root, keys, occurrence)
+        look_up = self.path(root, keys, occurrence, tolerant=True)
+
+        def replace(frame: Frame) -> Json:
+            value = look_up(frame)
+            return default if value is UNDEFINED or value is None else value
+
+        return replace
 
     def branch(self, node: nodes.If) -> Execute:
         branches = [
@@ -268,15 +257,37 @@ class _Statements(Expressions):
         return unpack
 
 
-def _passes_on(node: nodes.Node) -> bool:
-    """Whether a value is a part of what is in scope, as it is."""
-    if isinstance(node, nodes.TemplateData):
-        return cast(Dotted, node.data).default is None
-    return chain(node)[1] is not None
+def _value_of(evaluate: Evaluate, occurrence: int, *, passes_on: bool) -> Evaluate:
+    """The value of one `${{ … }}` as it is. `passes_on`: it is a part of what is in scope, whose size is known."""
+
+    def run(frame: Frame) -> Json:
+        frame.occurrence = occurrence
+        value = evaluate(frame)
+        if passes_on:
+            return value
+        if isinstance(value, str):
+            return fit_output(value)
+        weigh(value)
+        return value
+
+    return run
 
 
-def _is_text(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.TemplateData) and not isinstance(node.data, Dotted)
+def _written(evaluate: Evaluate, occurrence: int) -> Execute:
+    def write(frame: Frame) -> None:
+        frame.occurrence = occurrence
+        frame.write(evaluate(frame))
+
+    return write
+
+
+def _in_turn(steps: Sequence[Execute], weight: int) -> Execute:
+    def run(frame: Frame) -> None:
+        frame.spend(weight)
+        for step in steps:
+            step(frame)
+
+    return run
 
 
 def _loop_at(index: int, rows: list[Json]) -> dict[str, Json]:

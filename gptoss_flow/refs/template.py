@@ -107,7 +107,8 @@ class Compiled:
 
     data: Json
     templates: tuple[tuple[Path, Template], ...]
-    _node: _Node = field(repr=False)
+    _node: _Node | None = field(repr=False)
+    """None where there is nothing to render."""
 
     @property
     def references(self) -> tuple[tuple[Path, Reference], ...]:
@@ -129,7 +130,7 @@ class Compiled:
         `allowance`: what all of them may cost, together with those of other values. Raises `EvaluationError` with
         the `path` of its scalar, or one `NeedsTokens` for all that must be cut.
         """
-        if not self.templates:
+        if self._node is None:
             return self.data
         misses: set[tuple[str, int]] = set()
         value = self._node.render(scope, cuts, misses, allowance or Allowance())
@@ -148,18 +149,17 @@ def compile_value(
     """
     errors: list[tuple[Path, TemplateError]] = []
     templates: list[tuple[Path, Template]] = []
-    if not _holds_template(data):
-        return Compiled(data, (), _Constant(data)), errors
 
-    def compile_node(data: Json, path: Path) -> _Node:
+    def compile_node(data: Json, path: Path) -> _Node | None:
+        """None where there is nothing to render."""
         if isinstance(data, dict):
-            inner = {key: compile_node(value, (*path, key)) for key, value in data.items()}
-            return _Constant(data) if all(map(_is_constant, inner.values())) else _Mapping(inner)
+            values = {key: node for key, value in data.items() if (node := compile_node(value, (*path, key)))}
+            return _Mapping(data, values) if values else None
         if isinstance(data, list):
-            items = [compile_node(value, (*path, index)) for index, value in enumerate(data)]
-            return _Constant(data) if all(map(_is_constant, items)) else _List(items)
+            items = {i: node for i, value in enumerate(data) if (node := compile_node(value, (*path, i)))}
+            return _List(data, items) if items else None
         if not (isinstance(data, str) and is_template(data)):
-            return _Constant(data)
+            return None
         try:
             template = parse(data)
             for name, occurrence in template.bound:
@@ -167,7 +167,7 @@ def compile_value(
                     raise TemplateError(f'"{name}" is in scope here and cannot be set', "take another", occurrence)
         except TemplateError as error:
             errors.append((path, error))
-            return _Constant(data)
+            return None
         templates.append((path, template))
         return _Scalar(template, path)
 
@@ -175,23 +175,7 @@ def compile_value(
     return Compiled(data, tuple(templates), node), errors
 
 
-def _holds_template(data: Json) -> bool:
-    if isinstance(data, str):
-        return is_template(data)
-    if isinstance(data, dict):
-        return any(map(_holds_template, data.values()))
-    return isinstance(data, list) and any(map(_holds_template, data))
-
-
 Misses = set[tuple[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Constant:
-    value: Json
-
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,22 +196,23 @@ class _Scalar:
 
 @dataclass(frozen=True, slots=True)
 class _Mapping:
-    inner: dict[str, _Node]
+    data: dict[str, Json]
+    values: dict[str, _Node]
 
     def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
-        return {key: node.render(scope, cuts, misses, left) for key, node in self.inner.items()}
+        return self.data | {key: node.render(scope, cuts, misses, left) for key, node in self.values.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    items: list[_Node]
+    data: list[Json]
+    items: dict[int, _Node]
 
     def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
-        return [node.render(scope, cuts, misses, left) for node in self.items]
+        rendered = list(self.data)
+        for index, node in self.items.items():
+            rendered[index] = node.render(scope, cuts, misses, left)
+        return rendered
 
 
-def _is_constant(node: _Node) -> bool:
-    return type(node) is _Constant
-
-
-_Node = _Constant | _Scalar | _Mapping | _List
+_Node = _Scalar | _Mapping | _List
