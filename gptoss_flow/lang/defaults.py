@@ -71,9 +71,10 @@ def bodies_of(data: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
     for part in STEPS:
         steps = data.get(part)
         for step_id, step in steps.items() if isinstance(steps, dict) else ():
-            for inside, body in (((), step), (FALLBACK, fallback_of(step))):
-                if isinstance(body, dict):
-                    yield (part, step_id, *inside), body
+            if isinstance(step, dict):
+                yield (part, step_id), step
+            if isinstance(fallback := fallback_of(step), dict):
+                yield (part, step_id, *FALLBACK), fallback
 
 
 def origin(merged: Any, has: Callable[[Path], bool], path: Path) -> Path:

@@ -30,8 +30,9 @@ def count_steps(plan: Plan, *, with_items: bool = False) -> int:
         return counts[id(plan)]
 
     def count_node(node: Node) -> int:
-        both = (one.inner for one in (node, node.fallback) if one is not None)
-        inside = sum(count(inner) for inner in both if inner is not None)
+        inside = count(node.inner) if node.inner else 0
+        if node.fallback and node.fallback.inner:
+            inside += count(node.fallback.inner)
         return (1 + inside) * (node.items if with_items else 1)
 
     return count(plan)

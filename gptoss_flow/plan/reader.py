@@ -134,6 +134,8 @@ class Reader:
     def fits(self, model: type[BaseModel], given: Mapping[str, Any], path: Path) -> None:
         """A problem for each entry whose value, as far as it is known, the model does not allow."""
         entries = self.entries_now(given, path)
+        if not entries:
+            return
         try:
             model.model_validate(entries, context=RENDERED)
         except ValidationError as error:

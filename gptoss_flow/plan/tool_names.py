@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptoss_flow.errors import Problem
-from gptoss_flow.lang.defaults import FALLBACK, STEPS, fallback_of
+from gptoss_flow.lang.defaults import bodies_of
 from gptoss_flow.lang.document import Path
 from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.ports import Tool
@@ -41,12 +41,8 @@ def no_own_tools(loaded: LoadedFlow) -> OwnTools:
 
 def named_tools(data: Mapping[str, Any]) -> Iterator[NamedTool]:
     """Every tool that a step or fallback names, in file order; what has a wrong shape is passed over."""
-    for part in STEPS:
-        steps = data.get(part)
-        for step_id, step in steps.items() if isinstance(steps, dict) else ():
-            for inside, body in (((), step), (FALLBACK, fallback_of(step))):
-                if isinstance(body, dict):
-                    yield from names_in_body(body, (part, step_id, *inside))
+    for path, body in bodies_of(data):
+        yield from names_in_body(body, path)
 
 
 def names_in_body(body: Mapping[str, Any], path: Path = ()) -> Iterator[NamedTool]:

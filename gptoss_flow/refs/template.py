@@ -101,13 +101,26 @@ def _check_size(text: str) -> None:
         raise TemplateError("a template is longer than 1 MiB", "read a long text from a file, with a tool step")
 
 
+@dataclass(slots=True)
+class _Asked:
+    """One rendering of a value: what with, and the texts that could not be cut."""
+
+    scope: Mapping[str, Any]
+    cuts: Cuts | None
+    allowance: Allowance
+    misses: set[tuple[str, int]] = field(default_factory=set)
+
+
+_Render = Callable[[_Asked], Json]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
     """A YAML value with its template strings compiled, by their places. Keys are never templates."""
 
     data: Json
     templates: tuple[tuple[Path, Template], ...]
-    _node: _Node | None = field(repr=False)
+    _render: _Render | None = field(repr=False)
     """None where there is nothing to render."""
 
     @property
@@ -130,12 +143,12 @@ class Compiled:
         `allowance`: what all of them may cost, together with those of other values. Raises `EvaluationError` with
         the `path` of its scalar, or one `NeedsTokens` for all that must be cut.
         """
-        if self._node is None:
+        if self._render is None:
             return self.data
-        misses: set[tuple[str, int]] = set()
-        value = self._node.render(scope, cuts, misses, allowance or Allowance())
-        if misses:
-            raise NeedsTokens(frozenset(misses))
+        asked = _Asked(scope, cuts, allowance or Allowance())
+        value = self._render(asked)
+        if asked.misses:
+            raise NeedsTokens(frozenset(asked.misses))
         return value
 
 
@@ -150,14 +163,14 @@ def compile_value(
     errors: list[tuple[Path, TemplateError]] = []
     templates: list[tuple[Path, Template]] = []
 
-    def compile_node(data: Json, path: Path) -> _Node | None:
+    def compile_node(data: Json, path: Path) -> _Render | None:
         """None where there is nothing to render."""
         if isinstance(data, dict):
             values = {key: node for key, value in data.items() if (node := compile_node(value, (*path, key)))}
-            return _Mapping(data, values) if values else None
+            return _mapping(data, values) if values else None
         if isinstance(data, list):
             items = {i: node for i, value in enumerate(data) if (node := compile_node(value, (*path, i)))}
-            return _List(data, items) if items else None
+            return _list(data, items) if items else None
         if not (isinstance(data, str) and is_template(data)):
             return None
         try:
@@ -169,50 +182,35 @@ def compile_value(
             errors.append((path, error))
             return None
         templates.append((path, template))
-        return _Scalar(template, path)
+        return _scalar(template, path)
 
     node = compile_node(data, path)
     return Compiled(data, tuple(templates), node), errors
 
 
-Misses = set[tuple[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Scalar:
-    template: Template
-    path: Path
-
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
+def _scalar(template: Template, path: Path) -> _Render:
+    def render(asked: _Asked) -> Json:
         try:
-            return self.template.render(scope, cuts, left)
+            return template.render(asked.scope, asked.cuts, asked.allowance)
         except NeedsTokens as needed:
-            misses |= needed.cuts
+            asked.misses |= needed.cuts
             return None
         except EvaluationError as error:
-            error.path = self.path
+            error.path = path
             raise
 
-
-@dataclass(frozen=True, slots=True)
-class _Mapping:
-    data: dict[str, Json]
-    values: dict[str, _Node]
-
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
-        return self.data | {key: node.render(scope, cuts, misses, left) for key, node in self.values.items()}
+    return render
 
 
-@dataclass(frozen=True, slots=True)
-class _List:
-    data: list[Json]
-    items: dict[int, _Node]
-
-    def render(self, scope: Mapping[str, Any], cuts: Cuts | None, misses: Misses, left: Allowance) -> Json:
-        rendered = list(self.data)
-        for index, node in self.items.items():
-            rendered[index] = node.render(scope, cuts, misses, left)
-        return rendered
+def _mapping(data: dict[str, Json], values: dict[str, _Render]) -> _Render:
+    return lambda asked: data | {key: render(asked) for key, render in values.items()}
 
 
-_Node = _Scalar | _Mapping | _List
+def _list(data: list[Json], items: dict[int, _Render]) -> _Render:
+    def rendered(asked: _Asked) -> Json:
+        found = list(data)
+        for index, render in items.items():
+            found[index] = render(asked)
+        return found
+
+    return rendered

@@ -27,8 +27,8 @@ KINDS: dict[str, type[StepKeys]] = {
 def kind_of(data: Any) -> str | None:
     """The kind of a step as written: the one kind key that it has; None where there is none, or several."""
     if isinstance(data, dict):
-        found = [key for key in data if key in KINDS]
-        return found[0] if len(found) == 1 else None
+        found = KINDS.keys() & data
+        return found.pop() if len(found) == 1 else None
     return data.kind if isinstance(data, StepKeys) else None
 
 

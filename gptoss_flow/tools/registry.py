@@ -52,7 +52,8 @@ def own_tools(loaded: LoadedFlow, builtin: Mapping[str, Tool], pins: Pins = noth
             problems += error.problems
             # Told once, here: to the compiler it is a tool of which nothing is known.
             tools[named.name] = DeclaredTool(named.name)
-    problems += _short_names(loaded, tools, {*builtin, *names.groups})
+    if tools:
+        problems += _short_names(loaded, tools, {*builtin, *names.groups})
     return OwnTools(tools, tuple(problems))
 
 
