@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import add_completion_class, get_completion_class
+from click.shell_completion import get_completion_class
 
-from gptoss_flow.cli.shell import PROGRAM, VARIABLE, Bash
+from gptoss_flow.cli.shell import PROGRAM, VARIABLE, know_shells
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -22,7 +22,7 @@ def command(context: click.Context, shell: str) -> None:
       gptoss-flow completion zsh > ~/.zfunc/_gptoss-flow
       gptoss-flow completion fish > ~/.config/fish/completions/gptoss-flow.fish
     """
-    add_completion_class(Bash, "bash")
+    know_shells()
     complete = get_completion_class(shell)
     assert complete is not None
     click.echo(complete(context.find_root().command, {}, PROGRAM, VARIABLE).source())

@@ -16,6 +16,7 @@ import click
 from click.shell_completion import (
     BashComplete,
     CompletionItem,
+    ZshComplete,
     add_completion_class,
     shell_complete,
     split_arg_string,
@@ -53,6 +54,47 @@ _BASH = """\
 %(complete_func)s_setup;
 """
 
+_ZSH = """\
+#compdef %(prog_name)s
+# click's, but for words that go on (name=, folder/): no space is put behind these.
+
+%(complete_func)s() {
+    local -a response words_done described_done words_open described_open
+    local type key descr
+    (( ! $+commands[%(prog_name)s] )) && return 1
+
+    response=("${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) %(complete_var)s=zsh_complete \
+        %(prog_name)s)}")
+
+    for type key descr in ${response}; do
+        if [[ "$type" == "dir" ]]; then
+            _path_files -/
+        elif [[ "$type" == "file" ]]; then
+            _path_files -f
+        elif [[ "$key" == *[=/,] && "$descr" == "_" ]]; then
+            words_open+=("$key")
+        elif [[ "$key" == *[=/,] ]]; then
+            described_open+=("$key":"$descr")
+        elif [[ "$descr" == "_" ]]; then
+            words_done+=("$key")
+        else
+            described_done+=("$key":"$descr")
+        fi
+    done
+
+    (( $#described_open )) && _describe -V open described_open -U -S ''
+    (( $#described_done )) && _describe -V unsorted described_done -U
+    (( $#words_open )) && compadd -U -V open -S '' -a words_open
+    (( $#words_done )) && compadd -U -V unsorted -a words_done
+}
+
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    %(complete_func)s "$@"
+else
+    compdef %(complete_func)s %(prog_name)s
+fi
+"""
+
 
 class Bash(BashComplete):
     """click's, but for words with `=` or `:` in them: `-i name=value`, `--server main=demo`."""
@@ -71,10 +113,22 @@ class Bash(BashComplete):
         return f"{item.type},{value}"
 
 
+class Zsh(ZshComplete):
+    """click's, with our script."""
+
+    source_template = _ZSH
+
+
+def know_shells() -> None:
+    """Tell click of ours."""
+    add_completion_class(Bash, "bash")
+    add_completion_class(Zsh, "zsh")
+
+
 def answer(root: click.Group) -> int:
     """Print what the shell asked for; the exit code. Whatever goes wrong, it is silent."""
     try:
-        add_completion_class(Bash, "bash")
+        know_shells()
         with redirect_stderr(StringIO()):
             group = command_of(complete.kept("commands", lambda: shape_of(root)))
             return shell_complete(group, {}, PROGRAM, VARIABLE, os.environ[VARIABLE])
