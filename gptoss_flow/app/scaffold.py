@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gptoss_flow.app.origin import requirement
 from gptoss_flow.errors import Invalid
 from gptoss_flow.lang.schema import flow_schema, profile_schema
 from gptoss_flow.record.folder import STATE_FOLDER
 
 TEMPLATES = Path(__file__).parent.parent / "scaffold"
+CI_FILE = ".github/workflows/flows.yml"
 COPIED = {
     "flows/first.yaml": "first.yaml",
     "profiles/team.yaml": "team.yaml",
-    ".github/workflows/flows.yml": "flows.yml",
+    CI_FILE: "flows.yml",
 }
 SCHEMAS = {"schemas/flow.schema.json": flow_schema, "schemas/profile.schema.json": profile_schema}
 GIT_IGNORE = ".gitignore"
@@ -35,6 +37,7 @@ class Laid:
 def begin_project(folder: Path, *, force: bool = False) -> list[Laid]:
     """Write what is not there; with `force` also over what is. Raises `Invalid` where it cannot be written."""
     texts = {path: (TEMPLATES / name).read_text("utf-8") for path, name in COPIED.items()}
+    texts[CI_FILE] = texts[CI_FILE].replace("@GPTOSS_FLOW@", requirement("local") or "")
     texts |= {path: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n" for path, schema in SCHEMAS.items()}
     laid = []
     try:

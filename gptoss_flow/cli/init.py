@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from gptoss_flow.app.scaffold import Laid, begin_project
+from gptoss_flow.app.origin import requirement
+from gptoss_flow.app.scaffold import CI_FILE, Laid, begin_project
 from gptoss_flow.cli.options import json_option
 from gptoss_flow.escape import one_line
 
@@ -41,5 +42,8 @@ def _advice(folder: Path, laid: list[Laid], force: bool) -> list[str]:
     lines = []
     if not force and any(each.change == "left alone" for each in laid):
         lines.append("what was there is left alone; --force replaces it")
+    written = any(each.path == folder / CI_FILE and each.change != "left alone" for each in laid)
+    if written and requirement("local") is None:
+        lines.append(f"this program came from a folder of this machine: say in {CI_FILE} where CI is to find it")
     go = "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
     return [*lines, one_line(f"next: {go}gptoss-flow run flows/first.yaml")]

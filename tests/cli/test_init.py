@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from gptoss_flow.app import scaffold
+from gptoss_flow.cli import init
 from gptoss_flow.cli.main import main
 from gptoss_flow.lang.document import read_document
 
@@ -52,6 +56,31 @@ def test_ci_checks_the_flows_and_runs_one_on_the_demo_model() -> None:
         "gptoss-flow validate flows/*.yaml",
         "gptoss-flow run flows/first.yaml --server main=demo",
     ]
+
+
+@pytest.mark.parametrize("found", ["gptoss-flow[local]==1.2", None])
+def test_ci_installs_what_this_is_and_where_nobody_can_tell_it_says_so(
+    found: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(scaffold, "requirement", lambda extra: found)
+    monkeypatch.setattr(init, "requirement", lambda extra: found)
+    main(["init"])
+    assert ("say in .github/workflows/flows.yml where CI is to find it" in capsys.readouterr().err) == (
+        found is None
+    )
+    job = read_document(Path(".github/workflows/flows.yml")).data["jobs"]["flows"]
+    assert job["env"] == {"GPTOSS_FLOW": found or ""}
+    (install,) = [step["run"] for step in job["steps"] if "pip" in step.get("run", "")]
+    pip = tmp_path / "pip"
+    pip.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    pip.chmod(0o755)
+    env = {**job["env"], "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-ec", install], env=env, capture_output=True, text=True)
+    if found:
+        assert (done.returncode, done.stdout) == (0, f"install\n{found}\n")
+    else:
+        assert done.returncode != 0
+        assert "say above where pip finds gptoss-flow" in done.stderr
 
 
 def test_what_is_there_is_left_alone_and_force_replaces_it(capsys: pytest.CaptureFixture[str]) -> None:
