@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from gptoss_flow.cli.options import (
     server_option,
 )
 from gptoss_flow.lang.profile import Profile
-from gptoss_flow.plan.plan import Plan
+from gptoss_flow.plan.plan import Node, Plan
 from gptoss_flow.ui.graph.label import detail, every_step
 from gptoss_flow.words import count
+
+_Step = tuple[str, Node, list[str]]
+"""A step's id in the run, the step, and those that it needs."""
 
 
 @click.command("plan")
@@ -74,10 +78,32 @@ def command(
 
         click.echo(explained(plan, what, against, as_json=as_json))
         return
-    click.echo(json.dumps(plan_json(plan, what), indent=2) if as_json else describe_plan(plan, what))
+    click.echo(described(plan, what, as_json=as_json))
 
 
-def plan_json(plan: Plan, given: Given) -> dict[str, Any]:
+def described(
+    plan: Plan,
+    given: Given,
+    *,
+    as_json: bool,
+    select: Collection[str] | None = None,
+    taken: Collection[str] = (),
+) -> str:
+    """The plan as JSON or for people: the steps in `select` (None: all), and of which the results are `taken`.
+
+    Raises `Invalid` for what was given.
+    """
+    steps = [each for each in every_step(plan) if select is None or _outermost(each[0]) in select]
+    if as_json:
+        return json.dumps(_plan_json(plan, given, steps, taken), indent=2)
+    return _described(plan, given, steps, taken)
+
+
+def _outermost(step_id: str) -> str:
+    return step_id.partition(".")[0]
+
+
+def _plan_json(plan: Plan, given: Given, steps: Sequence[_Step], taken: Collection[str]) -> dict[str, Any]:
     """The plan as data, with the servers as this machine and these inputs resolve them."""
     bound = bind_flow(plan, given, {"id": "", "dir": "", "started_at": ""})
     return {
@@ -103,28 +129,34 @@ def plan_json(plan: Plan, given: Given) -> dict[str, Any]:
                 "finally": node.final,
                 "when": None if node.step.when is None else str(node.step.when),
                 "place": str(node.mark),
+                **({"reused": True} if _outermost(step_id) in taken else {}),
             }
-            for step_id, node, needs in every_step(plan)
+            for step_id, node, needs in steps
         ],
     }
 
 
-def describe_plan(plan: Plan, given: Given) -> str:
-    """The plan as text for people."""
+def _described(plan: Plan, given: Given, steps: Sequence[_Step], taken: Collection[str]) -> str:
     bound = bind_flow(plan, given, {"id": "", "dir": "", "started_at": ""})
-    lines = [f"flow {plan.name}: {count(len(plan.nodes), 'step')}"]
+    here = sum(step_id in plan.nodes for step_id, _, _ in steps)
+    part = f"{here} of " if here < len(plan.nodes) else ""
+    lines = [f"flow {plan.name}: {part}{count(len(plan.nodes), 'step')}"]
     for name, resolved in bound.profiles.items():
         profile = resolved.profile
         choice = ", else ".join(_source(alternative.profile) for alternative in resolved.alternatives)
-        users = ", ".join(step_id for step_id, node, _ in every_step(plan) if node.server == name)
+        running = (each for each in steps if _outermost(each[0]) not in taken)
+        users = ", ".join(step_id for step_id, node, _ in running if node.server == name)
+        if not users:
+            continue
         size = f"{profile.parallel} slots of {profile.context_per_slot} tokens"
         lines.append(f"server {name}: profile {resolved.name}, {size}, for {users}")
         lines.append(f"  model: {choice}")
-    steps = list(every_step(plan))
     width = max(len(step_id) for step_id, _, _ in steps)
     details = max(len(detail(node)) for _, node, _ in steps)
     for number, (step_id, node, needs) in enumerate(steps, 1):
         after = f"after {', '.join(needs)}" if needs else ""
+        if _outermost(step_id) in taken:
+            after = "its result is on record"
         lines.append(f"{number:>3}. {step_id:<{width}}  {detail(node):<{details}}  {after}".rstrip())
     return "\n".join(lines)
 

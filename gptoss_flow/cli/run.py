@@ -20,7 +20,7 @@ from gptoss_flow.cli.options import (
 )
 from gptoss_flow.cli.otel import otel_options, otel_views
 from gptoss_flow.cli.out import check_out
-from gptoss_flow.cli.plan import describe_plan
+from gptoss_flow.cli.plan import described
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.plan.selection import selection, since
 
@@ -117,20 +117,23 @@ def command(
     plan = check_flow(flow, offline=offline, locked=locked, changes=changes, untrusted=untrusted, chosen=chosen)
     select = selection(plan, only, start)
     what = read_given(plan, given, inputs_file, servers, workspace)
-    if dry_run:
-        click.echo(describe_plan(plan, what))
-        return 0
     # What runs a flow is loaded once the flow is known to be right: a mistake is told half a second sooner.
     from gptoss_flow.app.known import make_known
     from gptoss_flow.app.record_bound import RecordBound
     from gptoss_flow.app.resume import earlier_results
     from gptoss_flow.cli.run_checked import run_checked
+    from gptoss_flow.testing.scripted_model import read_script
 
     watchers = otel_views(otel, otel_content)
     if untrusted:
         watchers = [*watchers, RecordBound()]
     taken = (select or frozenset()) - since(plan, start) if start else ()
     finished = earlier_results(what.cwd, plan, against, taken) if taken else {}
+    if dry_run:
+        if model is not None:
+            read_script(Path(model.removeprefix(SCRIPTED)))
+        click.echo(described(plan, what, as_json=as_json, select=select, taken=taken))
+        return 0
     of_flow = plan.loaded.flow.record if plan.loaded.flow else None
     keep_in = record_dir or (of_flow.dir if of_flow else KEPT_LOGS if record else None)
     return run_checked(

@@ -71,6 +71,63 @@ def test_what_is_no_step_is_refused(command: Command) -> None:
     assert "--against x is for --from" in err
 
 
+def test_a_dry_run_shows_the_part_that_would_run_and_runs_nothing(command: Command) -> None:
+    code, out, _ = command("run", "f.yaml", *MODEL, "--dry-run", "--only", "b")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert (code, lines[0], lines[-2:]) == (0, "flow f: 2 of 4 steps", ["1. a set", "2. b prompt @main after a"])
+    assert "server main" not in command("run", "f.yaml", "--dry-run", "--only", "d")[1]
+    assert not Path(".gptoss-flow").exists()
+    ran(command)
+    code, out, _ = command("run", "f.yaml", "--dry-run", "--from", "c", "--json")
+    assert code == 0
+    assert {step["id"]: step.get("reused", False) for step in json.loads(out)["steps"]} == {
+        "a": True,
+        "b": True,
+        "c": False,
+        "d": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--from", "c"), 7, "no run of f on record has the results of"),
+        (("--model", "scripted:nowhere.yaml"), 2, 'there is no file "nowhere.yaml"'),
+        (("--out", "folder"), 2, "--out folder: is a folder; name a file"),
+        (
+            ("--inputs", "list.yaml"),
+            2,
+            "list.yaml:1:1: a file of inputs is a mapping of names to values; write it",
+        ),
+    ],
+)
+def test_a_dry_run_finds_what_a_run_would(
+    command: Command, options: tuple[str, ...], code: int, said: str
+) -> None:
+    Path("folder").mkdir()
+    Path("list.yaml").write_text("- 1\n")
+    found, out, err = command("run", "f.yaml", "--dry-run", *options)
+    assert (found, out) == (code, "")
+    assert err.startswith(said)
+
+
+def test_a_fault_of_an_inputs_file_is_told_at_its_place(command: Command) -> None:
+    Path("g.yaml").write_text(
+        "version: 1\ninputs: {n: {type: integer}, s: {type: string}}\nsteps: {a: {set: {x: 1}}}\n"
+    )
+    Path("in.yaml").write_text("s: x\nn: many\nm: 3\n")
+    code, _, err = command("run", "g.yaml", "--inputs", "in.yaml")
+    assert code == 2
+    assert [line for line in err.splitlines() if line.startswith("in.yaml")] == [
+        'in.yaml:2:4: input "n": must be a whole number, not "many"',
+        'in.yaml:3:1: unknown input "m"; allowed: n, s',
+    ]
+    assert (
+        "in.yaml"
+        not in command("run", "g.yaml", "--inputs", "in.yaml", "-i", "n=1", "--set", "inputs.m.type=integer")[2]
+    )
+
+
 def test_plan_shows_the_prompt_of_a_step_and_every_step_of_flows_inside(command: Command) -> None:
     assert command("plan", "f.yaml", "--show", "b", "--set", "steps.a.set.x=5")[:2] == (0, "b 5\n")
     Path("g.yaml").write_text("version: 1\nsteps:\n  sub: {flow: f.yaml}\nfinally:\n  end: {set: {x: 1}}\n")
