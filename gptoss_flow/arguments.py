@@ -19,7 +19,7 @@ from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
 from gptoss_flow.fields import is_template, json_text
 from gptoss_flow.ports import Tool
-from gptoss_flow.words import nearest, suggest
+from gptoss_flow.words import count, nearest, suggest
 
 MOST_STEPS = 20_000
 """Keywords of a schema that are looked at for a value: a few that refer to each other can stand for millions."""
@@ -175,17 +175,31 @@ def said_of(error: ValidationError | SchemaError) -> str:
     value, shown = cast(Any, error.validator_value), _shown(cast(Any, error.instance))
     match error.validator:
         case "type":
-            return f"must be {_named_types(value)}, not {shown}"
+            return f"must be {named_types(value)}, not {shown}"
         case "anyOf" if closer := [e for e in error.context or () if e.validator != "type"]:
             return said_of(closer[0])
         case "anyOf" if all("type" in branch for branch in value):
-            return f"must be {_named_types([branch.get('type') for branch in value])}, not {shown}"
+            return f"must be {named_types([branch.get('type') for branch in value])}, not {shown}"
         case "minimum":
             return f"must be at least {value}, not {shown}"
         case "maximum":
             return f"must be at most {value}, not {shown}"
-        case "minLength" | "minItems":
-            return "must not be empty" if value == 1 else f"must have at least {value} entries"
+        case "exclusiveMinimum":
+            return f"must be more than {value}, not {shown}"
+        case "exclusiveMaximum":
+            return f"must be less than {value}, not {shown}"
+        case "multipleOf":
+            return f"must be a multiple of {value}, not {shown}"
+        case "minLength" | "minItems" if value == 1:
+            return "must not be empty"
+        case "minLength" | "maxLength":
+            return f"must have {_bound(error)} {count(value, 'character')}, not {shown}"
+        case "minItems" | "maxItems":
+            return f"must have {_bound(error)} {count(value, 'item')}, not {len(cast(Any, error.instance))}"
+        case "pattern":
+            return f"must match the pattern {_shown(value)}, not be {shown}"
+        case "const":
+            return f"must be {_shown(value)}, not {shown}"
         case "required":
             missing = next((name for name in value if error.message.startswith(repr(name))), "something")
             return f'lacks "{one_line(str(missing))}"'
@@ -199,7 +213,11 @@ def said_of(error: ValidationError | SchemaError) -> str:
             return one_line(error.message)
 
 
-def _named_types(value: Json) -> str:
+def _bound(error: ValidationError | SchemaError) -> str:
+    return "at least" if str(error.validator).startswith("min") else "at most"
+
+
+def named_types(value: Json) -> str:
     types = value if isinstance(value, list) else [value]
     return " or ".join(_TYPES.get(t, str(t)) for t in types)
 

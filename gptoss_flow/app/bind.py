@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_flow.app.api_fit import api_misfits
-from gptoss_flow.errors import Invalid, Problem, StepError
+from gptoss_flow.errors import Invalid, Mark, Problem, StepError
 from gptoss_flow.events import Json
 from gptoss_flow.lang.inputs import bind
 from gptoss_flow.lang.load import profile_of_server
@@ -37,6 +37,8 @@ class Given:
     workspace: Path | None = None
     defaulted: frozenset[str] = frozenset()
     """Inputs of which this is not the user's own word but the flow's default, as a record has it."""
+    places: Mapping[str, Mark] = field(default_factory=dict)
+    """Where inputs stand in a file of such."""
     faults: Mapping[str, Problem] = field(default_factory=dict)
     """What could not be read, by what it was given for; `bind_flow` tells it with all else that is wrong."""
 
@@ -62,7 +64,8 @@ def bind_flow(plan: Plan, given: Given, run: Mapping[str, str]) -> BoundFlow:
     assert flow is not None
     readable_inputs = {name: declared for name, declared in flow.inputs.items() if name not in given.faults}
     inputs, faults = bind(readable_inputs, given.inputs, given.cwd)
-    problems = [*given.faults.values(), *(Problem(None, fault) for fault in faults)]
+    found = (Problem(given.places.get(name), message, hint) for name, message, hint in faults)
+    problems = [*given.faults.values(), *sorted(found, key=lambda problem: problem.mark or Mark("", 0, 0))]
     workspace = _workspace(plan, given)
     if not workspace.is_dir():
         problems.append(Problem(None, f"the workspace {workspace} is not a folder"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gptoss_flow.app.bind import Given
-from gptoss_flow.errors import Invalid, Problem
+from gptoss_flow.errors import Invalid, Mark, Problem
 from gptoss_flow.events import Json
 from gptoss_flow.lang.document import read_document
 from gptoss_flow.lang.inputs import Input, read_value
@@ -26,7 +26,7 @@ def read_given(
     """What was given; what can't be read of it is in its `faults`. Raises `Invalid` for the file of inputs."""
     flow = plan.loaded.flow
     assert flow is not None
-    values = _inputs_file(inputs_file) if inputs_file else {}
+    values, places = _inputs_file(Path(inputs_file), flow.inputs) if inputs_file else ({}, {})
     faults: dict[str, Problem] = {}
     for text in inputs:
         name, equals, written = text.partition("=")
@@ -37,6 +37,7 @@ def read_given(
         else:
             try:
                 values[name] = _value(flow.inputs[name], written)
+                places.pop(name, None)
             except OSError as error:
                 faults[name] = Problem(None, f"-i {name}: cannot read {error.filename}: {error.strerror}")
             except ValueError as error:
@@ -44,14 +45,17 @@ def read_given(
     chosen = dict(pair.split("=", 1) for pair in servers if "=" in pair)
     faults |= {s: Problem(None, f"--server {s}: write NAME=PROFILE") for s in servers if "=" not in s}
     root = Path(workspace) if workspace is not None else None
-    return Given(inputs=values, servers=chosen, cwd=Path.cwd(), workspace=root, faults=faults)
+    return Given(inputs=values, servers=chosen, cwd=Path.cwd(), workspace=root, places=places, faults=faults)
 
 
-def _inputs_file(path: str) -> dict[str, Json]:
-    data = read_document(Path(path)).data
+def _inputs_file(path: Path, declared: Mapping[str, Input]) -> tuple[dict[str, Json], dict[str, Mark]]:
+    """The values, and where each stands; of an input that is none, where its name does."""
+    document = read_document(path)
+    data, marks = document.data, document.marks
     if not isinstance(data, Mapping):
-        raise Invalid(f"{path}: a file of inputs is a mapping of names to values")
-    return dict(data)
+        said = "a file of inputs is a mapping of names to values"
+        raise Invalid(Problem(marks.value(()), said, 'write it as lines of "name: value"'))
+    return dict(data), {name: (marks.value if name in declared else marks.key)((name,)) for name in data}
 
 
 def _value(declared: Input, written: str) -> Json:

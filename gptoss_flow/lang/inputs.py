@@ -6,16 +6,17 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jsonschema
 from pydantic import Field
 
+from gptoss_flow.arguments import dotted, named_types, said_of
 from gptoss_flow.errors import Invalid
 from gptoss_flow.events import Json
-from gptoss_flow.fields import Strict, json_text
-from gptoss_flow.lang.document import parse_document
+from gptoss_flow.fields import Strict
+from gptoss_flow.lang.document import Path, parse_document
 from gptoss_flow.refs.errors import Refused
 from gptoss_flow.refs.text_filters import compile_pattern
 from gptoss_flow.user_path import user_path
@@ -88,30 +89,35 @@ class Input(Strict):
         except jsonschema.SchemaError as error:
             return [f"cannot be checked: its declaration is no JSON Schema ({error.message})"]
 
-    def schema_fault(self) -> str | None:
-        """What is wrong with the declaration itself, where the words of JSON Schema are misused."""
+    def schema_fault(self) -> tuple[Path, str] | None:
+        """Where the words of JSON Schema are misused in the declaration itself, and how."""
+        schema = self.json_schema()
+        for fault in _misused(schema, ()):
+            return fault
         try:
-            jsonschema.Draft202012Validator.check_schema(self.json_schema())
+            jsonschema.Draft202012Validator.check_schema(schema)
         except jsonschema.SchemaError as error:
-            return f"is no JSON Schema: {error.message}"
-        return next(_misused(self.json_schema()), None)
+            at = tuple(error.absolute_path)
+            return at, f"no JSON Schema: {' '.join(filter(None, (dotted(at), said_of(error))))}"
+        return None
 
 
 _REFUSED = ("$ref", "$dynamicRef", "patternProperties", "unevaluatedProperties", "unevaluatedItems")
 """What could make a check run for ever, or read a file or an address."""
 
 
-def _misused(schema: Json) -> Iterator[str]:
-    """What JSON Schema allows in a declaration and we do not, at any depth."""
+def _misused(schema: Json, path: Path) -> Iterator[tuple[Path, str]]:
+    """What JSON Schema allows in a declaration and we do not, at any depth, and patterns that cannot be read."""
     if isinstance(schema, dict):
-        yield from (f'cannot use "{word}"' for word in _REFUSED if word in schema)
+        yield from (((*path, word), f'"{word}" cannot be used') for word in _REFUSED if word in schema)
         if isinstance(pattern := schema.get("pattern"), str):
             try:
                 compile_pattern(pattern)
             except Refused as error:
-                yield str(error)
-    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
-        yield from _misused(inner)
+                yield (*path, "pattern"), str(error)
+    inner = schema.items() if isinstance(schema, dict) else enumerate(schema) if isinstance(schema, list) else ()
+    for key, value in inner:
+        yield from _misused(value, (*path, key))
 
 
 def _pattern(_: Any, pattern: str, value: Json, __: Any) -> Iterator[jsonschema.ValidationError]:
@@ -124,26 +130,7 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pat
 
 
 def _said(error: jsonschema.ValidationError) -> str:
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
-    value = json_text(error.instance)
-    shown = value if len(value) <= 60 else value[:57] + "…"
-    limit = error.validator_value
-    said = {
-        "type": f"{shown} is not of type {limit}",
-        "enum": f"{shown} is not allowed; allowed: {', '.join(map(json_text, limit))}"
-        if isinstance(limit, list)
-        else "",
-        "minimum": f"{shown} is less than the minimum {limit}",
-        "maximum": f"{shown} is more than the maximum {limit}",
-        "exclusiveMinimum": f"{shown} must be more than {limit}",
-        "exclusiveMaximum": f"{shown} must be less than {limit}",
-        "pattern": f'{shown} does not match the pattern "{limit}"',
-        "minLength": f"{shown} has fewer than {limit} characters",
-        "maxLength": f"{shown} has more than {limit} characters",
-        "minItems": f"has fewer than {limit} items",
-        "maxItems": f"has more than {limit} items",
-    }.get(str(error.validator)) or error.message
-    return f"{where}: {said}" if where else said
+    return " ".join(filter(None, (dotted(tuple(error.absolute_path)), said_of(error))))
 
 
 def read_value(declared: Input, text: str) -> Json:
@@ -164,22 +151,33 @@ def read_value(declared: Input, text: str) -> Json:
             try:
                 return parse_document(text, "value").data
             except Invalid as error:
-                raise ValueError(f"is not YAML or JSON: {error.problems[0].message}") from None
+                raise ValueError(
+                    f"must be {named_types(declared.type)}, as YAML or JSON: {error.problems[0].message}"
+                ) from None
     shown = text if len(text) <= 60 else text[:57] + "…"
-    raise ValueError(f'"{shown}" is not of type {declared.type}')
+    raise ValueError(f'must be {named_types(declared.type)}, not "{shown}"')
+
+
+class Fault(NamedTuple):
+    """What is wrong with an input as it was given."""
+
+    name: str
+    message: str
+    hint: str = ""
 
 
 def bind(
     declared: Mapping[str, Input],
     given: Mapping[str, Json],
-    folder: Path,
-) -> tuple[dict[str, Json], list[str]]:
+    folder: FilePath,
+) -> tuple[dict[str, Json], list[Fault]]:
     """The inputs' values for a run, and every fault of what was given. `folder` is the caller's."""
-    faults = [f'unknown input "{name}"; {suggest(name, declared)}' for name in given if name not in declared]
+    unknown = [name for name in given if name not in declared]
+    faults = [Fault(name, f'unknown input "{name}"', suggest(name, declared)) for name in unknown]
     values: dict[str, Json] = {}
     for name, declaration in declared.items():
         if name not in given and declaration.is_required:
-            faults.append(f'the input "{name}" is required; give it with -i {name}=VALUE')
+            faults.append(Fault(name, f'the input "{name}" is required', f"give it with -i {name}=VALUE"))
             continue
         value = given.get(name, declaration.default)
         found = declaration.faults(value) if name in given or value is not None else []
@@ -188,6 +186,6 @@ def bind(
             path = folder / user_path(value)
             if declaration.must_exist and not os.path.exists(path):  # noqa: PTH110
                 found = [f'"{value}" does not exist in {folder}']
-        faults += [f'input "{name}": {fault}' for fault in found]
+        faults += [Fault(name, f'input "{name}": {fault}') for fault in found]
         values[name] = value
     return values, faults

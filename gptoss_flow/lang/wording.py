@@ -143,6 +143,8 @@ def _allowed(error: ErrorDetails) -> list[str]:
 
 def _hint_of_words(value: Any, words: list[str], templated: bool) -> str:
     allowed = f"allowed: {', '.join(words)}" + (', or an expression: "${{ … }}"' if templated else "")
+    if value in words:  # and yet it is not allowed: it is the text "1", not the number
+        return f"write it without quotes: {value}"
     near = suggest(value, words) if isinstance(value, str) else ""
     return f"{near} {allowed}" if near.startswith("did you mean") else allowed
 

@@ -149,8 +149,9 @@ class _Compiler(Reader):
                 declared = Input.model_validate(data)
             except ValidationError:
                 continue  # its shape is already a problem
-            if fault := declared.schema_fault():
-                self.problem(self.loaded.mark(path), f'input "{name}" {fault}')
+            if misused := declared.schema_fault():
+                where, said = misused
+                self.problem(self.loaded.mark((*path, *where)), f'input "{name}": {said}')
             elif not declared.is_required and declared.default is not None:
                 mark = self.loaded.mark((*path, "default"))
                 for fault in declared.faults(declared.default):

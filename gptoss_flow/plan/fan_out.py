@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from gptoss_flow.fields import is_template
+from gptoss_flow.lang.document import Path
 from gptoss_flow.lang.wording import shown
 from gptoss_flow.plan.cells import cells
 from gptoss_flow.plan.names import FOREACH_LOOP, MATRIX_LOOP, Known
@@ -13,6 +15,7 @@ from gptoss_flow.plan.plan import Matrix, Values
 from gptoss_flow.plan.reader import NOT_KNOWN
 from gptoss_flow.refs import RESERVED
 from gptoss_flow.steps.base import CommonKeys
+from gptoss_flow.words import nearest, suggest
 
 CELL_KEYS = ("include", "exclude")
 
@@ -40,7 +43,7 @@ class FanOut:
         if "matrix" in self._data:
             said = f'step "{self._parts.step_id}" has both "foreach" and "matrix"'
             hint = "keep one of them: an axis may be an expression"
-            reader.problem(reader.loaded.key_mark((*path, "matrix")), said, hint)
+            reader.problem(reader.loaded.key_mark(path), said, hint)
         values = self._parts.values(given, ("foreach",), known)
         items = given if isinstance(given, list | dict) else reader.now(given, values.path)
         if isinstance(items, list | dict):
@@ -57,15 +60,18 @@ class FanOut:
         axes = {name: values for name, values in given.items() if name not in CELL_KEYS}
         parts = {key: self._parts.values(given[key], ("matrix", key), known) for key in CELL_KEYS if key in given}
         matrix = Matrix(self._parts.values(axes, ("matrix",), known), parts.get("include"), parts.get("exclude"))
-        mark = reader.loaded.key_mark(matrix.axes.path)
-        found = reader.now(given, matrix.axes.path)
+        path = matrix.axes.path
+        found = reader.now(given, path)
         if not given:
-            reader.problem(mark, '"matrix" has no axis', "write axis: [values]")
+            reader.problem(reader.loaded.mark(path), '"matrix" has no axis', "write axis: [values]")
+        elif wrong := [*_wrong_keys(given, axes)]:
+            for key, said, hint in wrong:
+                reader.problem(reader.loaded.key_mark((*path, *key)), said, hint)
         elif isinstance(found, dict) and all(isinstance(v, list) or is_template(str(v)) for v in given.values()):
             try:
                 self.count = len(cells({name: found[name] for name in axes}, *map(found.get, CELL_KEYS)))
             except ValueError as error:
-                reader.problem(mark, str(error))
+                reader.problem(reader.loaded.mark(path), str(error))
         return matrix
 
     def _item_names(self, known: Known) -> Known:
@@ -97,3 +103,16 @@ class FanOut:
         given = {"max_parallel": self._data["max_parallel"]}
         self._reader.fits(CommonKeys, given, self._parts.path)
         return self._parts.values(given, (), known)
+
+
+def _wrong_keys(given: Mapping[str, Any], axes: Collection[str]) -> Iterator[tuple[Path, str, str]]:
+    """Keys of a matrix that name no axis, each with what is wrong; an "exlude" is a typo."""
+    for name in axes:
+        entries = isinstance(given[name], list) and given[name] and isinstance(given[name][0], dict)
+        if entries and (near := nearest(name, CELL_KEYS)):
+            yield (name,), f'"{name}" is no axis of "matrix"', f'did you mean "{near}"?'
+    left_out = given.get("exclude")
+    for i, entry in enumerate(left_out if isinstance(left_out, list) else ()):
+        for name in entry if isinstance(entry, dict) else ():
+            if name not in axes:
+                yield ("exclude", i, name), f'"exclude" names "{name}", which is no axis', suggest(name, axes)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from gptoss_flow.refs import RESERVED, Reference
 from gptoss_flow.steps import KINDS, kind_of
-from gptoss_flow.words import suggest
+from gptoss_flow.words import MAX_COMPARED, suggest
 
 RUN = ("id", "dir", "started_at")
 FINAL_RUN = (*RUN, "status")
@@ -103,7 +104,8 @@ class Names:
             "env": "listed under env",
             "matrix": "an axis of this matrix",
         }.get(root, f"in {root}")
-        return f"{said} is not {word}", suggest(name, names) if names else "the flow has none"
+        none = f"add env: [{name}]" if root == "env" else "the flow has none"
+        return f"{said} is not {word}", suggest(name, names) if names else none
 
     def _secret_fault(self, path: tuple[str, ...], allowed: bool) -> tuple[str, str] | None:
         if not allowed:
@@ -141,8 +143,9 @@ class Names:
     def _step_fault(self, path: tuple[str, ...], inside: str | None) -> tuple[str, str] | None:
         step = path[0]
         if step not in self.steps:
-            needing = f'step "{inside}" needs' if inside else "needs"
-            return f'{needing} "{step}", which is not a step', suggest(step, self.steps)
+            others = [other for other in islice(self.steps, MAX_COMPARED + 1) if other != inside]
+            said = f'step "{inside}" needs "{step}", which is not a step' if inside else f'"{step}" is not a step'
+            return said, suggest(step, others) if others else "the flow has no other"
         if step in self.finals and inside is not None and inside not in self.finals:
             return f'step "{inside}" needs "{step}", which runs last', 'move one of them to or from "finally"'
         kind = self.steps[step]

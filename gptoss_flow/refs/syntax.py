@@ -55,7 +55,9 @@ def compile_tags(tags: Tags) -> Program:
     except TemplateSyntaxError as error:
         written = tags.sources.get(error.lineno, "")
         shown = written if len(written) <= 80 else f"{written[:77]}…"
-        raise TemplateError(f"cannot read {shown}: {_plain(error.message or '')}", "", error.lineno) from None
+        said = _plain(error.message or "", written)
+        hint = next((hint for complaint, hint in _MEANT.items() if said.endswith(complaint)), "")
+        raise TemplateError(f"cannot read {shown}: {said}", hint, error.lineno) from None
     except RecursionError:
         raise TemplateError("an expression is nested too deeply") from None
     return Program(run, tuple(compiler.references), tuple(compiler.bound), compiler.uses_tokens)
@@ -67,11 +69,18 @@ def _tree(tokens: list[Token]) -> list[nodes.Node]:
     return parser.subparse()
 
 
-def _plain(message: str) -> str:
-    """Jinja's complaint with signs for its names of tokens."""
-    message = message.replace("'end of print statement'", '"}}"').replace("'end of statement block'", '"%}"')
+def _plain(message: str, written: str) -> str:
+    """Jinja's complaint with signs for its names of tokens; a bare expression has none at its end."""
+    end = "'}}'" if written.startswith("${{") else "the end"
+    message = message.replace("'end of print statement'", end).replace("unexpected the end", "it ends too soon")
+    message = message.replace("'end of statement block'", "'%}'").replace("'name'", "a name")
     message = re.sub(r"expected token (.+), got (.+)", r"expected \1, not \2", message)
+    message = re.sub(r"'([^']+)'", r'"\1"', message)
     return (message[:1].lower() + message[1:]).rstrip(".")
+
+
+_MEANT: Final = {'"="': 'compare with "=="', 'not "if"': 'write "{% elif … %}"'}
+"""How a complaint ends, and what was meant."""
 
 
 class _Statements(Expressions):

@@ -184,7 +184,7 @@ def inner_group(
     inputs, faults = bind(plan.loaded.flow.inputs, given, outer.world.tool_context.workspace)
     if faults:
         mark = outer.plan.place((*node.body.path, "with"))
-        raise StepError("expression", f"{plan.loaded.path.name}: {faults[0]}", mark=mark, retryable=False)
+        raise StepError("expression", f"{plan.loaded.path.name}: {faults[0].message}", mark=mark, retryable=False)
     secrets = outer.scope.get("secrets", {})
     scope: dict[str, Any] = {
         "inputs": inputs,

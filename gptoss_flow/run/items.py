@@ -89,7 +89,7 @@ def _cells(plan: Plan, matrix: Matrix, scope: Scope, cuts: Cuts | None) -> list[
     try:
         return cells(axes, include, exclude)
     except ValueError as error:
-        mark = plan.loaded.key_mark(matrix.axes.path)
+        mark = plan.loaded.mark(matrix.axes.path)
         raise StepError("expression", str(error), mark=mark, retryable=False) from None
 
 

@@ -64,7 +64,7 @@ def test_a_default_path_gives_no_right_to_read(tmp_path: Path) -> None:
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(Invalid) as caught:
         bound(tmp_path, inputs={"tre": 1}, servers={"mian": "demo"}, workspace=Path("nowhere"))
-    said = [problem.message for problem in caught.value.problems]
+    said = [f"{problem.message}; {problem.hint}" for problem in caught.value.problems]
     assert len(said) == 3
     assert said[0].startswith('unknown input "tre"; did you mean "tree"')
 

@@ -58,15 +58,17 @@ def test_a_pattern_of_an_input_is_linear(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("inner", "said"),
     [
-        ({"$ref": "http://127.0.0.1:9/x"}, 'cannot use "$ref"'),
-        ({"$ref": "file:///etc/passwd"}, 'cannot use "$ref"'),
-        ({"allOf": [{"$ref": "#/items"}]}, 'cannot use "$ref"'),
-        ({"patternProperties": {"(a+)+$": {}}}, 'cannot use "patternProperties"'),
-        ({"type": "string", "pattern": "("}, "is no JSON Schema"),
+        ({"$ref": "http://127.0.0.1:9/x"}, '"$ref" cannot be used'),
+        ({"$ref": "file:///etc/passwd"}, '"$ref" cannot be used'),
+        ({"allOf": [{"$ref": "#/items"}]}, '"$ref" cannot be used'),
+        ({"patternProperties": {"(a+)+$": {}}}, '"patternProperties" cannot be used'),
+        ({"type": "string", "pattern": "("}, 'cannot read the pattern "(": missing ): ('),
         ({"type": "string", "pattern": "(?=a)"}, "cannot read the pattern"),
     ],
 )
 def test_a_declaration_that_would_reach_out_or_never_end_is_refused(inner: dict[str, object], said: str) -> None:
     declared = Input.model_validate({"type": "array", "items": inner, "default": ["x"]})
 
-    assert said in (declared.schema_fault() or "")
+    fault = declared.schema_fault()
+    assert fault is not None
+    assert said in fault[1]

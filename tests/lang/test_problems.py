@@ -122,6 +122,7 @@ def in_step(lines: str) -> list[str]:
         ("version: 1\nstps: {}", 'f.yaml:2:1: unknown key "stps" at top level; did you mean "steps"?'),
         ("version: 1\nzzz: 1", "f.yaml:2:1: unknown key \"zzz\" at top level; allowed: version, name, servers"),
         ("version: 2", "f.yaml:1:10: 2 is not allowed here; allowed: 1"),
+        ('version: "1"', 'f.yaml:1:10: "1" is not allowed here; write it without quotes: 1'),
         ("# first\nname: x", 'f.yaml:1:1: this file needs the key "version"'),
         ("version: 1\nname: X y", 'f.yaml:2:7: "X y" is not allowed here; a name is a lower-case letter'),
         ("version: 1\nservers: {m: 3}", "f.yaml:2:14: 3 is neither text nor a mapping"),

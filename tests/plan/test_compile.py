@@ -60,7 +60,7 @@ BROKEN = {
     "a hundred thousand brackets": (STEPS + "  a: " + "[" * 100_000, ["3:68: more than 64 levels of nesting"]),
     "a default out of range": (
         "version: 1\ninputs:\n  files: {type: integer, default: 300, maximum: 200}\nsteps:\n  a: {set: {x: 1}}\n",
-        ['3:35: the default of input "files": 300 is more than the maximum 200'],
+        ['3:35: the default of input "files": must be at most 200, not 300'],
     ),
     "an expression that ends early": (
         STEPS + "  a:\n    set:\n      x: ${{ 1 + }}\n",

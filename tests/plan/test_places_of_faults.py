@@ -73,6 +73,18 @@ FAULTS = {
         '  a: {set: {x: "${{ env.HOME }}"}}\nenv: [PATH]\n',
         '3:16: "env.HOME" is not listed under env; allowed: PATH',
     ),
+    "env without a list": (
+        '  a: {set: {x: "${{ env.HOME }}"}}\n',
+        '3:16: "env.HOME" is not listed under env; add env: [HOME]',
+    ),
+    "no step of the outputs": (
+        SET + 'outputs: {x: "${{ steps.y.output }}"}\n',
+        '4:14: "y" is not a step; allowed: z',
+    ),
+    "a step that is like itself": (
+        "  alpha: {needs: [alhpa], set: {x: 1}}\n" + SET,
+        '3:19: step "alpha" needs "alhpa", which is not a step; allowed: z',
+    ),
     # --- secrets -----------------------------------------------------------------------------------------------
     "a secret in a prompt": (
         '  a: {prompt: {user: "${{ secrets.T }}"}}\nsecrets: [T]\n',
@@ -122,20 +134,32 @@ FAULTS = {
     # --- matrix ------------------------------------------------------------------------------------------------
     "a matrix beside a foreach": (
         "  a: {matrix: {x: [1]}, foreach: [1], set: {x: 1}}\n",
-        '3:7: step "a" has both "foreach" and "matrix"',
+        '3:3: step "a" has both "foreach" and "matrix"',
     ),
     "a matrix of a thousand million": (
         '  a: {matrix: {x: "${{ range(100000) }}", y: "${{ range(10000) }}"}, set: {x: 1}}\n',
-        "3:7: matrix would have 1,000,000,000 cells; at most 10,000 are allowed",
+        "3:15: matrix would have 1,000,000,000 cells; at most 10,000 are allowed",
     ),
     "a matrix without axes": (
         "  a: {matrix: {}, set: {x: 1}}\n",
-        '3:7: "matrix" has no axis; write axis: [values]',
+        '3:15: "matrix" has no axis; write axis: [values]',
     ),
     "an axis of text": ("  a: {matrix: {x: y}, set: {x: 1}}\n", '3:19: "y" is not a list'),
     "an exclude of no axis": (
         "  a: {matrix: {x: [1], exclude: [{y: 1}]}, set: {x: 1}}\n",
-        '3:7: "exclude" names "y", which is no axis of matrix; axes: x',
+        '3:35: "exclude" names "y", which is no axis; allowed: x',
+    ),
+    "an exclude that is misspelt": (
+        "  a: {matrix: {x: [1], exlude: [{x: 1}]}, set: {x: 1}}\n",
+        '3:24: "exlude" is no axis of "matrix"; did you mean "exclude"?',
+    ),
+    "an expression that ends too soon": (
+        "  a: {check: ['1 ==']}\n",
+        "3:15: cannot read 1 ==: it ends too soon",
+    ),
+    "a comparison with one sign": (
+        "  a: {check: ['1 = 1']}\n",
+        '3:15: cannot read 1 = 1: expected the end, not "="; compare with "=="',
     ),
     # --- repeat, on_error, cache, effect -----------------------------------------------------------------------
     "a repeat without max": (
@@ -205,6 +229,14 @@ FAULTS = {
         '  a: {tool: list_files, with: {limit: "${{ inputs.t }}"}}\ninputs: {t: {type: string, default: many}}\n',
         '3:39: tool "list_files": limit must be a whole number, not "many"',
     ),
+    "a pattern that cannot be read": (
+        SET + 'inputs: {x: {type: string, pattern: "(a"}}\n',
+        '4:37: input "x": cannot read the pattern "(a": missing ): (a',
+    ),
+    "a schema of items that is none": (
+        SET + "inputs: {x: {type: array, items: {type: text}}}\n",
+        '4:41: input "x": no JSON Schema: items.type must be one of',
+    ),
     # --- the flow's keys ---------------------------------------------------------------------------------------
     "a limit that is none": (
         SET + "limits: {tokns: 3}\n",
@@ -269,7 +301,7 @@ FAULTS = {
     ),
     "a conversation of no step": (
         PROMPT + "      continue: b\n",
-        '6:17: step "a" needs "b", which is not a step; allowed: a',
+        '6:17: step "a" needs "b", which is not a step; the flow has no other',
     ),
     "a conversation with itself": (
 PROMPT + "      continue: a\n", '6:17: step "a" needs itself: a -> a'),

@@ -86,7 +86,7 @@ def test_inputs_of_a_flow_inside_are_checked_when_they_are_known() -> None:
     assert run.go().exit_code is ExitCode.FAILED
     error = run.end("a").error
     assert error is not None
-    assert 'inner.yaml: input "name": [1] is not of type string' in error["message"]
+    assert 'inner.yaml: input "name": must be text, not [1]' in error["message"]
 
 
 def test_a_flow_inside_is_tried_again_as_a_whole() -> None:
