@@ -299,7 +299,7 @@ def test_an_axis_that_is_no_list_fails_the_step_at_its_place() -> None:
     error = run.end("grid").error
     assert error is not None
     assert "needs a list" in error["message"]
-    assert error["at"].endswith("flow.yaml:4:10")
+    assert error["at"].endswith("flow.yaml:4:18")
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
