@@ -52,7 +52,7 @@ def _level_problems(reader: Reader, levels: Any, path: Path) -> Iterator[Problem
 def _matrix_problems(reader: Reader, matrix: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     axes = {name: values for name, values in matrix.items() if name not in _ENTRIES}
     if not matrix:
-        yield Problem(reader.loaded.key_mark(path), '"matrix" has no axis', "write a key of a profile: [values]")
+        yield Problem(reader.loaded.mark(path), '"matrix" has no axis', "write a key of a profile: [values]")
     for name, values in axes.items():
         place = (*path, name)
         if name not in AXES:
@@ -75,9 +75,9 @@ def _matrix_problems(reader: Reader, matrix: Mapping[str, Any], path: Path) -> I
     if isinstance(found, dict) and all(isinstance(each, list) for each in found.values()):
         try:
             if not cells({name: found[name] for name in axes}, *map(found.get, _ENTRIES)) and matrix:
-                yield Problem(reader.loaded.key_mark(path), '"matrix" has no cell', "give each axis a value")
+                yield Problem(reader.loaded.mark(path), '"matrix" has no cell', "give each axis a value")
         except ValueError as error:
-            yield Problem(reader.loaded.key_mark(path), str(error))
+            yield Problem(reader.loaded.mark(path), str(error))
 
 
 def _value_problems(reader: Reader, axis: str, value: Any, path: Path) -> Iterator[Problem]:
