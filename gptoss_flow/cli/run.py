@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from gptoss_flow.app.bind import SCRIPTED
@@ -23,7 +25,6 @@ from gptoss_flow.cli.out import check_out
 from gptoss_flow.cli.plan import described
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.plan.selection import selection, since
-from gptoss_flow.user_path import user_path
 
 
 @click.command("run")
@@ -132,7 +133,7 @@ def command(
     finished = earlier_results(what.cwd, plan, against, taken) if taken else {}
     if dry_run:
         if model is not None:
-            read_script(user_path(model.removeprefix(SCRIPTED)))
+            read_script(Path(model.removeprefix(SCRIPTED)))
         click.echo(described(plan, what, as_json=as_json, select=select, taken=taken))
         return 0
     of_flow = plan.loaded.flow.record if plan.loaded.flow else None
