@@ -14,9 +14,11 @@ from gptoss_flow.app.profiles import find_server_profile
 from gptoss_flow.errors import ExitCode, FlowError, Invalid, Mark, Unavailable, worst
 from gptoss_flow.lang.profile_layers import KeyPath
 from gptoss_flow.lang.profiles import ResolvedProfile
+from gptoss_flow.server import hub
 from gptoss_flow.server.command import compile_command
 from gptoss_flow.server.engines import Engine, find_engine
 from gptoss_flow.server.external import ExternalServer
+from gptoss_flow.server.hub import HubModel
 from gptoss_flow.server.memory import estimate
 from gptoss_flow.server.model import Machine, absent, find_model, require_context, require_room
 from gptoss_flow.server.model_facts import ModelFacts, facts_of
@@ -171,6 +173,8 @@ def _model(resolved: ResolvedProfile, model: ModelFile | Missing, site: Site) ->
         yield Finding(check="model", message=f"{model.path} ({model.why})")
         yield _memory(resolved, model, facts, site)
         yield _context(resolved, model, facts)
+    elif model.cause == "not_fetched" and (problem := _cannot_fetch(resolved)):
+        yield from _problems("model", Unavailable(problem), resolved)
     elif model.cause == "not_fetched":
         said = f"{model.message}: the first run downloads it"
         if resolved.profile.model.size is not None:
@@ -180,6 +184,11 @@ def _model(resolved: ResolvedProfile, model: ModelFile | Missing, site: Site) ->
         yield Finding(check="model", message=f"{model.message}: the first run does it, in seconds")
     else:
         yield from _problems("model", absent(resolved.profile, model), resolved)
+
+
+def _cannot_fetch(resolved: ResolvedProfile) -> KeyProblem | None:
+    hf = resolved.profile.model.hf
+    return hub.lacking(HubModel.parse(hf)) if hf else None
 
 
 def _memory(resolved: ResolvedProfile, model: ModelFile, facts: ModelFacts, site: Site) -> Finding:

@@ -6,6 +6,7 @@ The cache is the one that every program with that library shares: $HF_HUB_CACHE,
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,15 +127,21 @@ def cache_dir(environ: Mapping[str, str], home: Path) -> Path:
     return (user_path(caches) if caches else home / ".cache") / "huggingface" / "hub"
 
 
+def lacking(wanted: HubModel) -> KeyProblem | None:
+    """What must be installed before the model can be fetched; None where it is."""
+    if importlib.util.find_spec("huggingface_hub") is not None:
+        return None
+    said = f"model.hf: {wanted} is fetched with huggingface_hub, which is not installed"
+    return key_problem(_KEY, said, "pip install 'gptoss-flow[hf]'")
+
+
 def _library(wanted: HubModel) -> ModuleType:
     """The library, imported when it is used: few need it, and it takes a while. Its telemetry is switched off."""
-    try:
-        hub = importlib.import_module("huggingface_hub")
-        for part in ("constants", "errors", "utils"):
-            importlib.import_module(f"huggingface_hub.{part}")
-    except ImportError:
-        said = f"model.hf: {wanted} is fetched with huggingface_hub, which is not installed"
-        raise Unavailable(key_problem(_KEY, said, "pip install 'gptoss-flow[hf]'")) from None
+    if problem := lacking(wanted):
+        raise Unavailable(problem)
+    hub = importlib.import_module("huggingface_hub")
+    for part in ("constants", "errors", "utils"):
+        importlib.import_module(f"huggingface_hub.{part}")
     hub.constants.HF_HUB_DISABLE_TELEMETRY = True
     hub.utils.logging.set_verbosity_error()
     return hub

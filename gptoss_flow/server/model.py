@@ -31,7 +31,8 @@ Report = Callable[[str], None]
 _ASSEMBLED = "assembled from this package"
 
 _OTHER_FOLDER = (
-    "put the model there, or name another folder: by model.dir, of a built-in profile by $GPT_OSS_MODEL_DIR"
+    "put the model there, name another folder (model.dir; of a built-in profile $GPT_OSS_MODEL_DIR), or have it "
+    "fetched: model.hf"
 )
 
 

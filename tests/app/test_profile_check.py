@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,13 @@ def test_a_profile_that_is_wrong_is_looked_at_no_further(tmp_path: Path) -> None
     found = check(tmp_path, "{parallel: 0}")
     assert list(found) == ["profile"] and found["profile"].exit_code == ExitCode.INVALID
     assert found["profile"].mark is not None
+
+
+def test_a_model_of_the_hub_needs_its_library_before_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check(tmp_path, "{model: {hf: 'some/model:Q4_0'}}")["model"].is_ok
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # type: ignore[arg-type]
+    lacks = check(tmp_path, "{model: {hf: 'some/model:Q4_0'}}")["model"]
+    assert (lacks.exit_code, lacks.hint) == (ExitCode.UNAVAILABLE, "pip install 'gptoss-flow[hf]'")
+    assert lacks.mark is not None and lacks.mark.column == 14

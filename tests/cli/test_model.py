@@ -112,7 +112,10 @@ def test_info_of_a_model_that_cannot_be_fetched_says_where_it_was_looked_for(pro
     project.write("profiles/mine.yaml", "extends: base\nmodel: {dir: ../m, file: a.gguf}\n")
     done = project.run("model", "info", "mine")
     assert done.code == 3 and "model pull" not in done.err
-    assert done.err.startswith("profiles/mine.yaml:2:14: model.dir ") and "; put the model there, or" in done.err
+    assert (
+        done.err.startswith("profiles/mine.yaml:2:14: model.dir ")
+        and "; put the model there, name another folder" in done.err
+    )
     assert "no.gguf does not exist; correct the path" in project.run("model", "info", "no.gguf").err
     project.write("profiles/far.yaml", "url: http://127.0.0.1:9\n")
     assert "somebody else runs: it has its own model" in project.run("model", "info", "far").err
