@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
         "sites",
         "vocabulary",
         "trials",
+        "private_folders",
         "urls",
         "user_path",
     },

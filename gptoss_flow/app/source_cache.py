@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gptoss_flow.lang.elsewhere import Fetched, Pin
 from gptoss_flow.lang.sources import GitSource, Source
+from gptoss_flow.private_folders import make_private
 
 
 class SourceCache:
@@ -45,7 +46,7 @@ class SourceCache:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(path.parent)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         try:
             file.write(content)

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from gptoss_flow.errors import Unavailable
+from gptoss_flow.private_folders import make_private
 from gptoss_flow.server.problems import key_problem
 
 TINY = "tiny-gpt-oss"
@@ -30,7 +31,7 @@ def build(cache_dir: Path, report: Callable[[str], None] = lambda line: None) ->
 
     path = _path(cache_dir)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
                 report(f"assembling {path.name} (23 MB) from the package's own weights")

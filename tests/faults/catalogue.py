@@ -431,6 +431,7 @@ ROWS: dict[str, Row] = {
         "file modes under umask 000",
         "secrets-kept",
         "record/test_folder.py::test_everything_is_private_under_any_umask",
+        "test_private_folders.py::test_no_other_user_can_get_at_what_is_kept",
     ),
     "F25": _row(
         "a predictable temporary path",
