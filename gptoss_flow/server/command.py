@@ -128,8 +128,11 @@ def _lora(profile: Profile, known: Help, build: str, problems: list[KeyProblem])
     if profile.lora and option is None:
         hint = "remove the key, or take another build of llama-server (binary, $LLAMA_SERVER)"
         problems.append(key_problem("lora", f"llama-server {build} has no option for lora", hint))
-    for adapter in profile.lora:
+    for number, adapter in enumerate(profile.lora):
         joined = option is not None and ":" in option.hint
+        if joined and any(sign in adapter.path for sign in ",:"):
+            said = f"llama-server {build} takes no path with a comma or colon: {adapter.path}"
+            problems.append(KeyProblem(None, said, "rename the file or its folder", ("lora", number)))
         scaled = [f"{adapter.path}:{adapter.scale}"] if joined else [adapter.path, str(adapter.scale)]
         arguments += ["--lora-scaled", *scaled]
     return arguments

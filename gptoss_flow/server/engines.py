@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from gptoss_flow.errors import Unavailable
+from gptoss_flow.escape import one_line
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.server.flags import Help
 from gptoss_flow.server.problems import KeyProblem, key_problem
@@ -34,6 +35,8 @@ BUILD_FOLDERS = (
     "/opt/llama.cpp/build/bin",
 )
 HELP_TIMEOUT_S = 30.0
+SHOWN_CHARS = 200
+"""How much of what a program printed a message repeats."""
 _NAME_ANOTHER = "name a llama-server by binary or $LLAMA_SERVER, or set engine: embedded"
 
 
@@ -100,7 +103,9 @@ def llama_server(binary: Path, state_root: Path) -> Engine:
     except (OSError, ValueError, KeyError, TypeError):
         text, version = _output(binary, "--help"), _output(binary, "--version")
         if "--model" not in text:
+            printed = one_line(next(iter(text.strip().splitlines()), ""))[:SHOWN_CHARS]
             said = f"{binary} does not seem to be a llama-server: its --help has no --model"
+            said += f", it says: {printed}" if printed else ""
             raise Unavailable(key_problem("binary", said, _NAME_ANOTHER)) from None
         _keep(cached, {"help": text, "version": version})
     match = re.search(r"version: *(.+)", version)

@@ -14,6 +14,7 @@ from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profile_layers import KeyPath
 from gptoss_flow.lang.profile_parts import Listen
 from gptoss_flow.server import identity
+from gptoss_flow.server.gguf_header import BadModelFile, read_header
 from gptoss_flow.server.probe import free_port, is_listening, reach
 from gptoss_flow.server.problems import KeyProblem, key_problem
 from gptoss_flow.user_path import user_path
@@ -21,22 +22,36 @@ from gptoss_flow.user_path import user_path
 UNREACHABLE = "bring up the loopback device (ip link set lo up), or let a firewall allow connections on it"
 
 
+_GGUF = ("lora", "speculative")
+"""Keys whose files are GGUF files too."""
+
+
 def given_key(profile: Profile, environ: Mapping[str, str]) -> str | None:
     """The key that the profile names by `env:` or `file:`; None for `auto` and `none`. Raises `Unavailable`."""
     kind, _, name = profile.api_key.partition(":")
     if kind == "env":
         if value := environ.get(name):
-            return value
+            return _fit_key(value, f"the environment variable {name}")
         said, hint = f"the environment variable {name}, which is not set", "set it, or change api_key"
         raise Unavailable(key_problem("api_key", f"api_key names {said}", hint))
     if kind == "file":
         try:
-            return user_path(name).read_text("utf-8").strip()
+            text = user_path(name).read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             said = f"api_key names the file {name}, which cannot be read: {why}"
             raise Unavailable(key_problem("api_key", said, "correct it, or change api_key")) from None
+        return _fit_key(text, f"the file {name}")
     return None
+
+
+def _fit_key(text: str, whence: str) -> str:
+    """The key, if a header can hold it; what it is is not repeated. Raises `Unavailable`."""
+    if text.isascii() and text.isprintable() and text and " " not in text:
+        return text
+    what = "which is empty" if not text else "which holds no key: a key is one word of ASCII characters"
+    said = f"api_key names {whence}, {what}"
+    raise Unavailable(key_problem("api_key", said, "correct it, or change api_key"))
 
 
 def listening_port(listen: Listen) -> int:
@@ -96,9 +111,8 @@ def unusable_files(profile: Profile) -> Iterator[KeyProblem]:
         (("keepalive", "pid_file"), profile.keepalive.pid_file),
     ]
     for path, file in read:
-        if file is not None and not (Path(file).is_file() and os.access(file, os.R_OK)):
-            said = f"{_dotted(path)}: {file} cannot be read"
-            yield KeyProblem(None, said, "correct it, or remove the key", path)
+        if file is not None and (said := _unreadable(path, Path(file))):
+            yield KeyProblem(None, f"{_dotted(path)}: {said}", "correct it, or remove the key", path)
     for path, file in written:
         if file is not None and not _is_writable(Path(file)):
             said = f"{_dotted(path)}: {file} cannot be written"
@@ -106,6 +120,17 @@ def unusable_files(profile: Profile) -> Iterator[KeyProblem]:
     if (folder := profile.slots_dir) is not None and not (Path(folder).is_dir() and os.access(folder, os.W_OK)):
         said = f"slots_dir: {folder} is no folder to write to"
         yield key_problem("slots_dir", said, "create it, or remove the key")
+
+
+def _unreadable(path: KeyPath, file: Path) -> str:
+    if not (file.is_file() and os.access(file, os.R_OK)):
+        return f"{file} cannot be read"
+    if path[0] in _GGUF:
+        try:
+            read_header(file)
+        except BadModelFile as error:
+            return str(error)
+    return ""
 
 
 def _is_writable(file: Path) -> bool:

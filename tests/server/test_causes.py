@@ -21,6 +21,10 @@ FAILED = LOADING + (
         (1, FAILED.format("gguf_init_from_reader: failed to read magic"), "model corrupt", True),
         (1, FAILED.format("tensor 'x' data is not within the file bounds, model is corrupted or incomplete"),
          "model corrupt", True),
+        (1, "0.01.996.639 E gguf_init_from_reader: failed to read magic\n"
+            "0.01.996.794 E cmn  common_init_: failed to load lora adapter '/a.gguf'", "bad adapter", True),
+        (1, "0.02.384.227 E common_chat_templates_init: error: parser: Parser Error: Unexpected EOF\n"
+            "0.02.386.493 E srv          init: exiting due to model loading error", "bad template", True),
         (1, "E llama_init_from_model: failed to initialize the context: std::bad_alloc", "out of memory", True),
         (-6, "E ggml_aligned_malloc: insufficient memory (attempted to allocate 41 MB)\n"
              "/ggml.c:1644: GGML_ASSERT(ctx->mem_buffer != NULL) failed", "out of memory", True),

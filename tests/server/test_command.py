@@ -162,6 +162,13 @@ def test_a_value_that_cannot_be_said_is_told_in_the_profiles_own_words() -> None
     ]
 
 
+def test_an_adapter_whose_path_the_option_would_take_apart_is_refused() -> None:
+    lora = [{"path": "/a.gguf"}, {"path": "/b:1,2.gguf"}]
+    (problem,) = problems(binary("2026-10"), lora=lora)
+    assert problem.path == ("lora", 1) and "takes no path with a comma or colon: /b:1,2.gguf" in problem.message
+    assert "/b:1,2.gguf" in compiled(binary("2024-08"), lora=lora).argv
+
+
 def test_a_folder_for_slots_is_a_key_and_no_argument() -> None:
     (problem,) = problems(binary("2026-10"), extra_args=["--slot-save-path", "/x"], allow_unsafe_args=True)
     assert problem.hint == "use slots_dir"

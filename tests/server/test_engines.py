@@ -50,3 +50,12 @@ def test_without_any_engine_both_ways_to_get_one_are_named(
 def test_a_program_that_is_no_llama_server_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="does not seem to be a llama-server"):
         engines.find_engine(Profile(binary="true"), tmp_path, {"PATH": "/usr/bin:/bin"})
+
+
+def test_what_a_program_says_that_cannot_start_is_told(tmp_path: Path) -> None:
+    broken = tmp_path / "llama-server"
+    broken.write_text("#!/bin/sh\nprintf 'libllama.so: cannot open\\033[1m shared object\\n' >&2\nexit 127\n")
+    broken.chmod(0o755)
+    with pytest.raises(Unavailable, match=r"it says: libllama.so: cannot open\\x1b\[1m shared object; name a"):
+        engines.find_engine(Profile(binary=str(broken)), tmp_path, {})
+    assert not list(tmp_path.glob("help/*"))  # the next start may find its library

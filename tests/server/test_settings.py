@@ -72,6 +72,27 @@ def test_a_key_that_cannot_be_had_is_told_with_what_to_do(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("\n", "which is empty"),
+        ("k\u00e9y", "which holds no key"),
+        ("one two", "which holds no key"),
+        ("a\nb", "no key"),
+    ],
+)
+def test_what_no_header_can_hold_is_no_key_and_is_not_repeated(tmp_path: Path, text: str, what: str) -> None:
+    file = tmp_path / "key"
+    file.write_text(text, "utf-8")
+    with pytest.raises(Unavailable, match=f"api_key names the file .*{what}") as caught:
+        given_key(Profile(api_key=f"file:{file}"), {})
+    assert only(caught.value).path == ("api_key",) and "two" not in str(caught.value)
+    file.write_text("  s3cret\n")
+    assert given_key(Profile(api_key=f"file:{file}"), {}) == "s3cret"
+    with pytest.raises(Unavailable, match="the environment variable KEY, which holds no key"):
+        given_key(Profile(api_key="env:KEY"), {"KEY": "one two"})
+
+
+@pytest.mark.parametrize(
     ("keys", "path"),
     [
         ({"log": {"file": "{}/none/x.log"}}, ("log", "file")),
@@ -80,6 +101,8 @@ def test_a_key_that_cannot_be_had_is_told_with_what_to_do(tmp_path: Path) -> Non
         ({"chat_template_file": "{}"}, ("chat_template_file",)),
         ({"speculative": {"model": "{}/none.gguf"}}, ("speculative", "model")),
         ({"lora": [{"path": "{}/none.gguf"}]}, ("lora", 0)),
+        ({"lora": [{"path": "{}/junk"}]}, ("lora", 0)),
+        ({"speculative": {"model": "{}/junk"}}, ("speculative", "model")),
         ({"slots_dir": "{}/none"}, ("slots_dir",)),
     ],
 )
@@ -97,6 +120,7 @@ def test_a_file_that_cannot_be_used_is_told_with_its_key(
             case _:
                 return value
 
+    (tmp_path / "junk").write_bytes(b"junk")
     (problem,) = unusable_files(Profile.model_validate(filled(keys)))
     assert problem.path == path and str(tmp_path) in problem.message and problem.hint
 
