@@ -53,6 +53,8 @@ METRICS = {
     )
 }
 STATISTICS = ("p50", "p90", "p95", "p99", "min", "max", "mean")
+OF_A_START = ("load_s", "ready_s")
+"""Metrics of a server's start: there are none of one that was running already."""
 GATED = ("ttft_p50", "tpot_p50", "latency_p50")
 """What a `max_regression` without names is about."""
 FIGURES = tuple(

@@ -8,7 +8,7 @@ from typing import Any
 from gptoss_flow.bench.samples import COLUMNS, TIMES, Sample
 from gptoss_flow.bench.stats import percentile, summarize, summarize_groups
 from gptoss_flow.events import Json
-from gptoss_flow.trials import METRICS, Level, metric_of
+from gptoss_flow.trials import METRICS, OF_A_START, Level, metric_of
 
 Trial = dict[str, Json]
 
@@ -120,7 +120,7 @@ def _pooled(trials: Sequence[Trial]) -> dict[str, Json]:
     if any(trial["itl"] for trial in trials):
         found["itl"] = summarize_groups([trial["itl"] for trial in trials])
         found["itl"]["n"] = sum(trial["metrics"].get("itl", {"n": 0})["n"] for trial in trials)
-    for name in ("load_s", "ready_s"):
+    for name in OF_A_START:
         if values := sorted(trial["metrics"][name] for trial in trials if name in trial["metrics"]):
             found[name] = percentile(values, 0.5)
     return found

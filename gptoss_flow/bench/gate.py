@@ -13,7 +13,7 @@ from typing import Any
 from gptoss_flow.bench.samples import COLUMNS
 from gptoss_flow.bench.stats import between, blocks_of, resampled, statistic_of
 from gptoss_flow.events import Json
-from gptoss_flow.trials import Level, metric_of, value_of
+from gptoss_flow.trials import OF_A_START, Level, metric_of, value_of
 
 Case = Mapping[str, Json]
 """A load on a cell, all rounds together, with the `samples` of each round."""
@@ -50,6 +50,8 @@ def _level_verdict(case: Case, level: Level) -> Verdict:
         said = f"{case['label']}: {level.figure} is not known: {error}"
     else:
         said = f"{case['label']}: {level.figure} is {shown(level.figure, value)}, {'as' if ok else 'not'} {asked}"
+        if value is None and level.figure in OF_A_START:
+            said += ": the server was running already; stop it first (gptoss-flow server stop)"
     return {
         "kind": "slo", "figure": level.figure, "trial": case["label"], "ok": ok, "value": value,
         "limit": level.value, "comparison": level.comparison, "said": said,

@@ -151,12 +151,13 @@ def command(
         keep_in=None if keep_in is None else asked.cwd / keep_in,
         keep_baselines=save_baseline,
     )
-    result, benches = finished.result, benches_of(finished.state)
+    result = finished.result
+    benches = [bench for bench in benches_of(finished.state, all_of_them=True) if _is_of(bench.step, wanted)]
     _write(FORMS[form](benches), out)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         _append(summary, draw_markdown(benches))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in github_annotations(benches):
+        for line in github_annotations(benches, result.error):
             click.echo(line, err=True)
     if save_profile is not None and (best := [bench.best for bench in benches if bench.best]):
         _write(str(best[0].get("yaml", "")), None if save_profile == "-" else save_profile)
@@ -178,6 +179,11 @@ def _benches(plan: Plan, flow: str, steps: tuple[str, ...]) -> list[str]:
             *(Problem(None, f"--step {each}: no such bench step", suggest(each, found)) for each in unknown)
         )
     return list(steps) or found
+
+
+def _is_of(unit: str, steps: list[str]) -> bool:
+    """Whether it is one of these steps, an item of it, or a step within."""
+    return unit.partition(".")[0].partition("[")[0] in steps
 
 
 def _measures(node: Node) -> bool:

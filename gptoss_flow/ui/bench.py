@@ -44,6 +44,13 @@ class Measured:
     best: Mapping[str, Any] | None
     outcome: str | None
     error: Mapping[str, Any] | None
+    reason: str = ""
+    """Why it was skipped."""
+
+    @property
+    def why(self) -> str:
+        """What became of it where no gate tells."""
+        return str(self.error.get("message")) if self.error else self.reason
 
 
 def measured(step: StepView) -> Measured | None:
@@ -69,8 +76,8 @@ def _mappings(values: Any) -> list[Mapping[str, Any]]:
     return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
-def benches_of(state: RunState) -> list[Measured]:
-    """Every bench of a run that has a result, whatever became of it."""
+def benches_of(state: RunState, *, all_of_them: bool = False) -> list[Measured]:
+    """Every bench of a run that has a result, whatever became of it; `all_of_them`: those too that have none."""
     found: list[Measured] = []
     todo = [*state.steps.values()]
     while todo:
@@ -78,6 +85,8 @@ def benches_of(state: RunState) -> list[Measured]:
         todo = [*step.items.values(), *todo]
         if (bench := measured(step)) is not None:
             found.append(bench)
+        elif all_of_them and step.kind == "bench" and step.item_count is None:
+            found.append(Measured(step.id, [], [], None, step.outcome, step.error, step.reason))
     return found
 
 
@@ -154,12 +163,13 @@ def draw_table(benches: Sequence[Measured]) -> str:
     parts = []
     for bench in benches:
         lines = [f"bench {bench.step}: {bench.outcome or 'unfinished'}"]
-        lines += [bench_table(bench.trials, columns(bench.trials)), "", bench_table(bench.trials, BESIDE)]
-        lines += ["", *filter(None, [lag_line(bench.trials)]), *remarks(bench), *told_verdicts(bench.verdicts)]
+        if bench.trials:
+            lines += [bench_table(bench.trials, columns(bench.trials)), "", bench_table(bench.trials, BESIDE), ""]
+        lines += [*filter(None, [lag_line(bench.trials)]), *remarks(bench), *told_verdicts(bench.verdicts)]
         if bench.best:
             lines += ["", best_line(bench.best), str(bench.best.get("yaml", "")).rstrip()]
-        elif bench.error and not bench.verdicts:
-            lines.append(str(bench.error.get("message")))
+        elif bench.why and not bench.verdicts:
+            lines.append(bench.why)
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n" if parts else ""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text
 from gptoss_flow.trials import METRICS, STATISTICS, value_of
@@ -65,27 +66,29 @@ def draw_markdown(benches: Sequence[Measured]) -> str:
 def _markdown(bench: Measured) -> Iterator[str]:
     sign = {"succeeded": "✅", "failed": "❌"}.get(bench.outcome or "", "⏳")
     yield f"### {sign} bench {code_span(bench.step)}: {bench.outcome or 'unfinished'}"
-    yield bench_table(bench.trials)
+    if bench.trials:
+        yield bench_table(bench.trials)
     for verdict in bench.verdicts:
         if not verdict.get("ok"):
             yield f"- ❌ {plain(str(verdict.get('said')))}"
     kept = sum(bool(verdict.get("ok")) for verdict in bench.verdicts)
     if bench.verdicts:
         yield f"{kept} of {len(bench.verdicts)} gates held."
-    if bench.error and not any(not verdict.get("ok") for verdict in bench.verdicts):
-        yield f"- ❌ {plain(str(bench.error.get('message')))}"
+    if bench.why and not any(not verdict.get("ok") for verdict in bench.verdicts):
+        yield f"- ❌ {plain(bench.why)}"
     for remark in remarks(bench):
         yield f"> {plain(remark)}"
 
 
 def draw_junit(benches: Sequence[Measured]) -> str:
-    """A suite for each bench; a test case for each gate, or for each trial where there is none."""
+    """A suite for each bench; a test case for each gate, or for each trial where there is none, or for why not."""
     root = ElementTree.Element("testsuites")
     for bench in benches:
         cases = [*_cases(bench)]
         suite = ElementTree.SubElement(root, "testsuite", {"name": legal(bench.step), "tests": str(len(cases))})
         suite.set("failures", str(sum(case.find("failure") is not None for case in cases)))
         suite.set("errors", str(sum(case.find("error") is not None for case in cases)))
+        suite.set("skipped", str(sum(case.find("skipped") is not None for case in cases)))
         suite.extend(cases)
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
@@ -104,14 +107,20 @@ def _cases(bench: Measured) -> Iterator[ElementTree.Element]:
             said = str(trial.get("error") or "no request succeeded")
             ElementTree.SubElement(case, "error", {"message": legal(said)})
         yield case
+    if not bench.trials:
+        case = _case(bench, "trials")
+        word = "skipped" if bench.outcome == "skipped" else "error"
+        ElementTree.SubElement(case, word, {"message": legal(bench.why or "it did not come to its end")})
+        yield case
 
 
 def _case(bench: Measured, name: str) -> ElementTree.Element:
     return ElementTree.Element("testcase", {"classname": legal(bench.step), "name": legal(name)})
 
 
-def github_annotations(benches: Sequence[Measured]) -> list[str]:
-    """`::error` lines of GitHub Actions: one for each gate that says no, at its place in the flow."""
+def github_annotations(benches: Sequence[Measured], error: str = "") -> list[str]:
+    """`::error` lines of GitHub Actions: one for each gate that says no, at its place in the flow; where no bench
+    is at fault, one for the run's `error`."""
     found = []
     for bench in benches:
         said = [str(verdict.get("said")) for verdict in bench.verdicts if not verdict.get("ok")]
@@ -120,7 +129,7 @@ def github_annotations(benches: Sequence[Measured]) -> list[str]:
         place = _PLACE.fullmatch(str((bench.error or {}).get("at", "")))
         where = f"file={_property(place['file'])},line={place['line']},col={place['column']}," if place else ""
         found += [f"::error {where}title={_property(f'bench {bench.step}')}::{_data(each)}" for each in said]
-    return found
+    return found or ([f"::error title=bench::{_data(one_line(error))}"] if error else [])
 
 
 def _data(text: str) -> str:

@@ -145,3 +145,9 @@ def test_a_figure_that_was_nothing_is_compared_in_numbers_only(
     assert "inf" not in verdict["said"] and "nan" not in verdict["said"]
     assert (verdict["interval"] is not None) is is_told_in_percent
     json.dumps(verdict, allow_nan=False)
+
+
+def test_a_start_that_did_not_happen_is_told_with_what_to_do() -> None:
+    [verdict] = judge_levels(case([sample(0, 0.1, 0.01)]), [Level("ready_s", "<=", 300.0)])
+    assert not verdict["ok"]
+    assert verdict["said"].endswith("the server was running already; stop it first (gptoss-flow server stop)")

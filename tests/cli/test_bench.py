@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -159,6 +160,18 @@ def test_github_gets_a_summary_and_annotations(stand: Stand) -> None:
     )
     assert "| concurrency 1 | 6 | 0 |" in (stand.folder / "summary.md").read_text()
     assert 'failures="2"' in (stand.folder / "junit.xml").read_text()
+
+
+def test_a_bench_that_never_ran_is_no_empty_result(stand: Stand) -> None:
+    stand.profile("small", replies=[REPLY])
+    stand.environ |= {"GITHUB_ACTIONS": "true"}
+    more = "  other:\n    bench: {prompts: [x]}\n  first: {check: [1 > 2]}\n  late:\n    needs: [first]\n"
+    stand.write("flow.yaml", FLOW.replace("{SLO}", "{}") + more + "    bench: {prompts: [x]}\n")
+    done = stand.run("bench", "flow.yaml", "-q", "-f", "junit", "--step", "late")
+    assert done.code == 5, done.err
+    [suite] = ElementTree.fromstring(done.out)
+    assert (suite.get("name"), suite.get("tests"), suite.get("skipped")) == ("late", "1", "1")
+    assert "::error title=bench::step first: check is false: 1 > 2" in done.err
 
 
 def test_the_best_profile_of_a_matrix_is_written_ready_to_share(stand: Stand) -> None:

@@ -16,6 +16,7 @@ from gptoss_flow.ui.bench_forms import FORMS, cell, draw_csv, draw_junit, draw_m
 from gptoss_flow.ui.report.bench import draw_bench
 from gptoss_flow.ui.report.html import draw_html
 from gptoss_flow.ui.report.markdown import draw_markdown as report_markdown
+from gptoss_flow.ui.report.markdown import plain
 from gptoss_flow.ui.report.text import draw_text
 from tests.record.samples import run_started, stamp
 from tests.ui.report.made import done, report_of
@@ -150,6 +151,29 @@ def test_markdown_and_junit_say_what_was_missed() -> None:
 def test_junit_of_a_bench_without_gates_has_its_trials() -> None:
     [suite] = ElementTree.fromstring(draw_junit(benches(trial(1), trial(2, n=0), judged=False)))
     assert (suite.get("tests"), suite.get("errors")) == ("2", "1")
+
+
+@pytest.mark.parametrize(
+    ("end", "word", "said"),
+    [
+        (done("load", outcome="failed", error=ERROR), "error", ERROR["message"]),
+        (done("load", outcome="skipped", reason="step before failed"), "skipped", "step before failed"),
+        (None, "error", "it did not come to its end"),
+    ],
+)
+def test_a_bench_that_measured_nothing_is_told_by_each_form(end: Event | None, word: str, said: str) -> None:
+    state = fold(stamp([run_started(steps={"load": "bench"}), *([end] if end else [])]))
+    assert benches_of(state) == []
+    made = benches_of(state, all_of_them=True)
+    [suite] = ElementTree.fromstring(draw_junit(made))
+    [told] = suite.iter(word)
+    assert (suite.get("tests"), told.get("message")) == ("1", said)
+    if end is not None:
+        assert said in FORMS["table"](made)
+        assert plain(str(said)) in draw_markdown(made)
+    assert github_annotations([], "step before: no\n::error::x") == [
+        "::error title=bench::step before: no\\n::error::x"
+    ]
 
 
 def test_annotations_stand_at_the_gate_and_hold_no_new_line() -> None:
