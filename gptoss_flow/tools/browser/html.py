@@ -92,8 +92,8 @@ class _Writer:
         self._above.append((tag, hides))
         self._unseen += hides
         self._in_title += tag == "title"
-        if tag == "base" and not self._base:
-            self._base = _joined(self._url, attributes.get("href", ""))
+        if tag == "base" and not self._base and len(href := attributes.get("href", "")) <= MAX_CHARS:
+            self._base = _joined(self._url, href)
             self._joined.clear()
         if not self._unseen:
             self._begin(tag, attributes)

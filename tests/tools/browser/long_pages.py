@@ -21,6 +21,8 @@ def long_pages(deep: int) -> dict[str, str]:
         "references": "&amp" * deep,
         "scripts": "<script>" * n + "</script>" * n,
         "links": "".join(f"<a href=/{n}>x</a> " for n in range(n)),
+        "links below a long base": f"<base href=/{'x/' * 5 * deep}>"
+        + "".join(f"<a href={n}>x</a>" for n in range(500)),
         "same link": "<a href=/x>" * n,
         "hidden": "<p hidden>" * n,
         "lines": "<pre>" + "x\n" * deep,
