@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,9 +213,9 @@ class Lease:
 
     async def _reap(self) -> None:
         """Take the exit status of a guardian that we started and that has closed its connection."""
-        if self._guardian is not None:
-            with contextlib.suppress(ChildProcessError):
-                await asyncio.to_thread(os.waitpid, self._guardian, 0)
+        guardian, self._guardian = self._guardian, None
+        if guardian is not None:
+            await asyncio.to_thread(_await_end, guardian)
 
     def tell_ready(self, facts: Mapping[str, Json]) -> None:
         """The server answers and is proved: every user may use it."""
@@ -273,9 +274,17 @@ class Lease:
             await self._pump_task
         for future in (self.ready, self.lead, self._first, self._released):
             future.cancel()
+        guardian, self._guardian = self._guardian, None
+        if guardian is not None:  # it stays for others; when it ends at last, it is to leave no zombie
+            threading.Thread(target=_await_end, args=(guardian,), name="guardian", daemon=True).start()
 
     def _tell(self, message: Mapping[str, Json]) -> None:
         self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+def _await_end(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 def _stays(users: int, idle_timeout_s: float) -> str:

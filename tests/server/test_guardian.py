@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gptoss_flow.server.process import Gone, Job, Lease, socket_path
@@ -99,6 +100,17 @@ async def test_a_longer_idle_timeout_wins_and_a_look_does_not_end_the_idling(job
     look = await Lease.look(work.socket)
     assert look and look.kept.users == 0
     assert await look.stop(5)
+
+
+@in_loop
+async def test_a_guardian_that_outlives_its_starters_use_leaves_no_zombie(job: Callable[..., Job]) -> None:
+    lease = await Lease.start(work := job(idle_timeout_s=-1.0))
+    lease.tell_ready({})
+    guardian = lease.kept.guardian_pid
+    assert not await lease.release(5) and psutil.Process(guardian).ppid() == os.getpid()
+    other = await Lease.look(work.socket)
+    assert other and await other.stop(5)
+    await asyncio.to_thread(until, lambda: not psutil.pid_exists(guardian))
 
 
 @in_loop
