@@ -29,7 +29,7 @@ from gptoss_flow.server.model import Machine, find_model
 from gptoss_flow.server.model_file import ModelFile, parts_of
 from gptoss_flow.server.probe import NoReply, ask
 from gptoss_flow.server.problems import places_of
-from gptoss_flow.server.record import ServerRecord
+from gptoss_flow.server.record import ServerRecord, list_servers
 from gptoss_flow.server.registry import Place
 from gptoss_flow.server.starter import locate
 from gptoss_flow.server.verbs import Running
@@ -77,7 +77,7 @@ class Health:
 
 
 class Servers:
-    """What there is below a state root. Every `ref` is a profile's name or path, or the beginning of an ID."""
+    """What there is below a state root. Every `ref` is a profile's name or path, an ID's beginning or a URL."""
 
     def __init__(self, *, state_root: Path, machine: Machine, cwd: Path, clock: Clock) -> None:
         self.state_root = state_root
@@ -101,8 +101,7 @@ class Servers:
         """
         resolved = find_server_profile(ref, self._cwd, offline=offline)
         if resolved.profile.resolved_engine == "external":
-            said = f"profile {resolved.name} is of a server that somebody else runs, at {resolved.profile.url}"
-            raise Invalid(Problem(None, said, f"see how it is with: gptoss-flow server status {ref}"))
+            raise Invalid(_somebody_elses(ref, resolved))
         resolved, model = await choose_model_file(resolved, self._machine, say, offline=offline)
 
         with places_of(resolved):
@@ -131,9 +130,11 @@ class Servers:
         running = await verbs.ps(self.state_root)
         if ref is None:
             return running
-        named = [each for each in running if ref == each.record.name or _is_id(ref, each.record)]
+        named = [each for each in running if _is_named(ref, each.record)]
         if named:
             return named
+        if resolved := self._external(ref):
+            raise Invalid(_somebody_elses(ref, resolved))
         # The same server may have been started by another profile, or under another name.
         folders = {str(place.folder) for place in await asyncio.to_thread(self._places, ref, running)}
         return [each for each in running if each.record.folder in folders]
@@ -181,7 +182,7 @@ class Servers:
         return self._external(ref) is not None
 
     def _external(self, ref: str) -> ResolvedProfile | None:
-        if not self._is_profile(ref):
+        if not self._is_profile(ref) or any(ref == record.url for record in list_servers(self.state_root)):
             return None
         resolved = find_server_profile(ref, self._cwd)
         return resolved if resolved.profile.resolved_engine == "external" else None
@@ -228,6 +229,11 @@ class Servers:
             return Health(name=name, endpoint=endpoint, state=state, slots_busy=busy, problem=error.message)
         finally:
             await client.aclose()
+
+
+def _somebody_elses(ref: str, resolved: ResolvedProfile) -> Problem:
+    said = f"profile {resolved.name} is of a server that somebody else runs, at {resolved.profile.url}"
+    return Problem(None, said, f"see how it is with: gptoss-flow server status {ref}")
 
 
 def _is_shorter(idle_s: float, other_s: float) -> bool:
@@ -297,8 +303,9 @@ def _named(ref: str | None) -> str:
     return "any server" if ref is None else f'a server of "{ref}"'
 
 
-def _is_id(ref: str, record: ServerRecord) -> bool:
-    return len(ref) >= ID_DIGITS_MIN and record.fingerprint.startswith(ref)
+def _is_named(ref: str, record: ServerRecord) -> bool:
+    is_id = len(ref) >= ID_DIGITS_MIN and record.fingerprint.startswith(ref)
+    return is_id or ref in (record.name, record.url)
 
 
 def _model_name(record: ServerRecord) -> str:

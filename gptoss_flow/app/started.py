@@ -20,6 +20,10 @@ from gptoss_flow.server.record import state_root
 T = TypeVar("T")
 
 
+def _say_nothing(line: str) -> None:
+    """Of a server that somebody else runs there is nothing to wait for."""
+
+
 async def with_server(
     ref: str, use: Callable[[BlockingClient], T], say: Callable[[str], None], *, offline: bool = False
 ) -> tuple[T, str]:
@@ -38,7 +42,7 @@ async def with_server(
         model_path,
         state_root=state_root(),
         log_path=None,
-        on_change=narrated(say),
+        on_change=narrated(_say_nothing if resolved.profile.resolved_engine == "external" else say),
         clock=SystemClock(),
     )
     try:

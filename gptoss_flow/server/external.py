@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from gptoss_flow.errors import Unavailable
+from gptoss_flow.errors import Problem, Unavailable
 from gptoss_flow.events import Json, ServerState
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.ports import Endpoint
@@ -17,6 +17,7 @@ from gptoss_flow.server.identity import Expected, Identity, NotOurs, prove, show
 from gptoss_flow.server.openai_identity import offered_model
 from gptoss_flow.server.probe import NoReply, Untrusted, ask
 from gptoss_flow.server.problems import KeyProblem
+from gptoss_flow.server.record import ServerRecord, list_servers, state_root
 from gptoss_flow.server.settings import given_key
 
 TRUST_HINT = "name its authority's file in $SSL_CERT_FILE, or change url"
@@ -123,8 +124,17 @@ class ExternalServer:
                 replace(each, message=f"{said}: {each.message}", path=each.path if self._says(each) else ("url",))
                 for each in error.differences
             ]
+            if any(each.path == ("api_key",) for each in error.differences) and (own := self._managed()):
+                said = (
+                    f"the server at {self._url} does not accept the key: it is managed here, by profile {own.name}"
+                )
+                raise Unavailable(Problem(None, said, "name that profile in place of the address")) from None
             hint = "change url; a server with OpenAI's API needs api: chat_completions or responses in its profile"
             raise Unavailable(*different or [KeyProblem(None, str(error), hint, ("url",))]) from None
+
+    def _managed(self) -> ServerRecord | None:
+        """What this user's own servers say of one at this address."""
+        return next((each for each in list_servers(state_root()) if each.url == self._url), None)
 
     def _says(self, problem: KeyProblem) -> bool:
         """Whether the profile says the key itself, and so has a place to point at."""

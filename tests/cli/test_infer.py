@@ -213,6 +213,12 @@ def test_a_server_elsewhere_must_have_the_model(stand: Stand) -> None:
     assert nobody.code == 3 and nobody.err.count("no server answers at http://127.0.0.1:9") == 1
 
 
+def test_the_address_of_a_managed_server_is_answered_with_its_profile(stand: Stand) -> None:
+    url = stand.run("server", "start", "small", "--json").json["url"]
+    done = stand.run("infer", "--url", url, "Hi")
+    assert done.code == 3 and "it is managed here, by profile small; name that profile in place of" in done.err
+
+
 @pytest.mark.real
 def test_the_demo_model_answers(stand: Stand, demo_cache: Path) -> None:
     need("xllamacpp", found=importlib.util.find_spec("xllamacpp") is not None)
