@@ -107,6 +107,27 @@ async def test_it_starts_with_the_same_settings(engine: dict[str, Any], start: S
     assert server.states[-1] == "stopped"
 
 
+ITS_OWN = {"build_info", "media_marker"}
+"""What of `/props` no two starts have in common."""
+
+
+@in_loop
+async def test_both_engines_say_the_same_of_themselves(start: Start) -> None:
+    need("xllamacpp", found=importlib.util.find_spec("xllamacpp") is not None)
+    said = []
+    for keys in ({"engine": "embedded"}, {"engine": "llama-server", "binary": str(native())}):
+        server = start(**keys)
+        endpoint = await server.ensure_ready()
+        props, slots = [
+            (await asyncio.to_thread(ask, endpoint.url, path, key=endpoint.api_key)).body
+            for path in ("/props", "/slots")
+        ]
+        said.append(({name: value for name, value in props.items() if name not in ITS_OWN}, slots))
+        await server.release()
+    assert len(said[0][0]) > 5 and len(said[0][1]) == 2
+    assert said[0] == said[1]
+
+
 @in_loop
 async def test_it_is_closed_to_others_and_sees_no_secret(
     engine: dict[str, Any], start: Start, monkeypatch: pytest.MonkeyPatch
