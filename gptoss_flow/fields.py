@@ -145,9 +145,9 @@ def contradiction(message: str) -> PydanticCustomError:
 
 
 class Strict(BaseModel):
-    """The root of every YAML model: frozen, strict types, unknown keys refused, docstrings as descriptions."""
+    """The root of every YAML model: frozen, strict types, unknown keys refused; built when it is first used."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # What is frozen need not be copied, as pydantic does with a default for each of ten thousand steps.

@@ -25,6 +25,7 @@ LAYERS: list[set[str]] = [
         "refs",
         "arguments",
         "permissions",
+        "described",
         "structured",
         "tool_marks",
         "sites",
@@ -81,6 +82,7 @@ LAZY = {
     "cli/run.py",
     "cli/plan.py",
     "llama/plain_http.py",
+    "plan/compile.py",
     "server/built.py",
     "server/embedded.py",
     "server/engines.py",
@@ -90,8 +92,9 @@ LAZY = {
     "tools/mcp/keeper.py",
 }
 """Where a function may import: click's lazy commands and what is to be quick to answer, the wheel that only some
-machines have, what the web tools dial and parse with, the package mcp (half a second to
-import), and the guardian and the tool servers' keeper, which start in milliseconds by loading next to nothing."""
+machines have, what the web tools dial and parse with, the package mcp (half a second to import), networkx (a tenth
+of the time to check a flow, and only a circle of steps needs it), and the guardian and the tool servers' keeper,
+which start in milliseconds by loading next to nothing."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gptoss_flow.described import Described
 from gptoss_flow.lang.flow import Flow
 from gptoss_flow.lang.profile import ProfileFile
 
@@ -12,7 +13,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def flow_schema() -> dict[str, Any]:
     """For editors and users: what a flow file may hold."""
-    schema = Flow.model_json_schema(by_alias=True)
+    schema = Flow.model_json_schema(by_alias=True, schema_generator=Described)
     # The model takes any mapping as an inline profile: what may stand in it is the profile's schema.
     for server in schema["properties"]["servers"]["patternProperties"].values():
         server["anyOf"] = [{"type": "string"}, {"$ref": "profile.schema.json"}]
@@ -24,7 +25,7 @@ def profile_schema() -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "title": "gptoss-flow server profile",
-        **_without_titles(ProfileFile.model_json_schema(by_alias=True)),
+        **_without_titles(ProfileFile.model_json_schema(by_alias=True, schema_generator=Described)),
     }
 
 

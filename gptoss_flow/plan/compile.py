@@ -96,9 +96,13 @@ class _Compiler(Reader):
         order: list[str] = []
         for final in (False, True):
             part = [step_id for step_id, draft in drafts.items() if draft.final == final]
-            found, cycles = in_order(part, [edge for step_id in part for edge in edges[step_id]], self.loaded.tag)
+            between = [edge for step_id in part for edge in edges[step_id]]
+            found = in_order(part, between)
             order += found
-            self.problems += cycles
+            if len(found) < len(part):
+                from gptoss_flow.plan.circles import circles
+
+                self.problems += circles(between, self.loaded.tag)
         outputs = self._outputs()
         allowed = permissions(self, self.data.get("permissions"), ("permissions",), self.tools)
         tokenizer = self._tokenizer(late, outputs)

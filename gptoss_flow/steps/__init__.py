@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from gptoss_flow.steps.base import OnError, StepKeys
+from gptoss_flow.steps import base
+from gptoss_flow.steps.base import StepKeys
 from gptoss_flow.steps.bench import BenchStep
 from gptoss_flow.steps.check import CheckStep
 from gptoss_flow.steps.flow import FlowStep
@@ -48,4 +49,4 @@ Step = Annotated[
 """A step of any kind."""
 
 # A fallback is a step of any kind, which the file of common keys cannot know.
-OnError.model_rebuild(_types_namespace={"AnyStep": Step})
+base.AnyStep = Step  # type: ignore[assignment]

@@ -11,10 +11,10 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import ConfigDict, ValidationError
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic import ValidationError
 
 from gptoss_flow.arguments import Fault, check_arguments
+from gptoss_flow.described import Described
 from gptoss_flow.events import Json
 from gptoss_flow.fields import Strict
 from gptoss_flow.ports import Tool, ToolContext
@@ -24,13 +24,11 @@ from gptoss_flow.tools.workspace import refusal
 class Arguments(Strict):
     """The arguments of a tool; attribute docstrings become the schema's descriptions."""
 
-    model_config = ConfigDict(defer_build=True)  # most runs call few tools
-
 
 A = TypeVar("A", bound=Arguments)
 
 
-class WithoutTitles(GenerateJsonSchema):
+class WithoutTitles(Described):
     """A model reads the schema as part of its prompt: titles that repeat the names would only cost tokens."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:

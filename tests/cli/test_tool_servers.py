@@ -124,7 +124,11 @@ def test_values_of_a_server_are_evaluated_and_located(command: Command, flow: st
 
 
 def test_what_no_flow_asks_for_is_not_loaded() -> None:
-    for modules, heavy in (("gptoss_flow.app.run", "mcp"), ("gptoss_flow.cli.main", "pydantic")):
+    for modules, heavy in (
+        ("gptoss_flow.app.run", "mcp"),
+        ("gptoss_flow.app.run", "networkx"),
+        ("gptoss_flow.cli.main", "pydantic"),
+    ):
         said = f"import sys, {modules}; print({heavy!r} in sys.modules)"
         done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
         assert done.stdout == "False\n"
