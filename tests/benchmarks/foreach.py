@@ -11,38 +11,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import httpx
 
-from gptoss_flow.app import recording
 from gptoss_flow.app.bind import Given
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.run import run_flow
 from gptoss_flow.events import Stamped
 from gptoss_flow.plan.plan import Plan
 from tests.benchmarks.measure import Took, demo_project, interleaved, verdict, warm_server
+from tests.benchmarks.recording import BOUND_PERCENT, PROMPTS, SLOTS, TOKENS, Timed, flow, text, timed_files
 
 BOUND = 1.03
-RECORD_BOUND_PERCENT = 2.0
-SLOTS, PROMPTS, TOKENS = 4, 16, 32
-
-
-def text(number: int) -> str:
-    return f"{number}. A short story about the sea, told by an old sailor in a harbour town. "
-
-
-def flow(server: dict[str, str]) -> str:
-    numbers = ", ".join(map(str, range(PROMPTS)))
-    return (
-        f"version: 1\nservers: {{main: {{url: '{server['url']}', api_key: env:BENCH_KEY, parallel: {SLOTS}}}}}\n"
-        f"steps:\n  each:\n    foreach: [{numbers}]\n    prompt:\n      mode: raw\n"
-        f"      text: '{text(0).replace('0.', '${{ item }}.')}'\n"
-        f"      params: {{max_tokens: {TOKENS}, temperature: 0, ignore_eos: true}}\n"
-    )
 
 
 async def bare(server: dict[str, str]) -> Took:
@@ -74,21 +56,6 @@ async def bare(server: dict[str, str]) -> Took:
     return Took(time.perf_counter() - began, time.process_time() - cpu)
 
 
-class Sink:
-    """A sink that times another one's work."""
-
-    spent_s = 0.0
-
-    def __init__(self, make: Callable[..., Sink], *args: object) -> None:
-        self._sink = make(*args)
-        self.close = self._sink.close
-
-    def take(self, stamped: Stamped) -> None:
-        began = time.perf_counter()
-        self._sink.take(stamped)
-        Sink.spent_s += time.perf_counter() - began
-
-
 class Times:
     """A view that notes when the steps began and when the run ended."""
 
@@ -106,10 +73,7 @@ class Times:
 
 async def ours(plan: Plan, folder: Path) -> Took:
     times, cpu = Times(), time.process_time()
-    with (
-        mock.patch.object(recording, "JournalFile", partial(Sink, recording.JournalFile)),
-        mock.patch.object(recording, "Rlog", partial(Sink, recording.Rlog)),
-    ):
+    with timed_files():
         finished = await run_flow(plan, Given(inputs={}, servers={}, cwd=folder), views=[times])
     assert finished.result.status == "succeeded", finished.result
     return Took(times.ended - times.began, time.process_time() - cpu)
@@ -123,7 +87,7 @@ def main(rounds: int) -> int:
     ):
         plan = check_flow(project.write("flow.yaml", flow(server)))
         asyncio.run(bare(server))
-        Sink.spent_s, walls = 0.0, list[float]()
+        Timed.spent_s, walls = 0.0, list[float]()
 
         def run() -> Took:
             took = asyncio.run(ours(plan, project.folder))
@@ -136,7 +100,7 @@ def main(rounds: int) -> int:
         print(f"{name:6}{took.wall_s:8.2f} s, CPU of the client {took.cpu_s:.2f} s")
     return max(
         verdict("ours over bare", mine.wall_s / theirs.wall_s, BOUND),
-        verdict("of which recording", Sink.spent_s / sum(walls) * 100, RECORD_BOUND_PERCENT, " %"),
+        verdict("of which recording", Timed.spent_s / sum(walls) * 100, BOUND_PERCENT, " %"),
     )
 
 

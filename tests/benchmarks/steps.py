@@ -1,7 +1,7 @@
 """What a step that does nothing costs: `python -m tests.benchmarks.steps [STEPS…]`.
 
 A chain of `set` steps is run with the whole record on (events.jsonl and run.rlog; fsync apart), interleaved with a
-bare asyncio loop that makes a task for each step and appends one JSON line to a file. Figures are medians.
+bare asyncio loop that makes a task for each step and appends one JSON line to a file. Medians of processor time.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import statistics
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 from gptoss_flow.app.check import check_flow
@@ -25,12 +24,17 @@ from gptoss_flow.record.journal_file import JournalFile
 from gptoss_flow.record.rlog import Rlog
 from gptoss_flow.record.state import RunState
 from gptoss_flow.run.clock import SystemClock
+from gptoss_flow.run.ends import RunResult
 from gptoss_flow.run.executor import Executor
 from gptoss_flow.run.journal import Journal
 from gptoss_flow.testing.scripted_model import Script, ScriptedModels
 from gptoss_flow.tools import TOOLS
+from tests.benchmarks.measure import Took, interleaved, timed, verdict
 
 ROUNDS = 5
+BOUND_MS = 0.1
+FLAT = 1.3
+"""How much dearer a step of a long flow may be than one of a short flow."""
 
 
 class _Fold:
@@ -49,8 +53,8 @@ def chain(steps: int, folder: Path) -> Plan:
     return check_flow(path)
 
 
-def run_plan(plan: Plan, folder: Path) -> float:
-    """Seconds to run the plan with its record."""
+def run_plan(plan: Plan, folder: Path) -> Took:
+    """What it takes to run the plan with its record."""
     clock = SystemClock()
     record = RunFolder.create(folder, new_run_id(clock.now()))
     journal = Journal([JournalFile(record.events_path), Rlog(record.rlog_path), _Fold()], clock)
@@ -66,10 +70,9 @@ def run_plan(plan: Plan, folder: Path) -> float:
         cores=2,
     )
     journal.emit(_started(plan, record.run_id, folder))
-    began = time.perf_counter()
-    result = asyncio.run(executor.run(models.close))
-    took = time.perf_counter() - began
-    assert result.status == "succeeded"
+    results: list[RunResult] = []
+    took = timed(lambda: results.append(asyncio.run(executor.run(models.close))))
+    assert results[0].status == "succeeded"
     journal.close()
     record.close()
     return took
@@ -83,8 +86,8 @@ def _started(plan: Plan, run_id: str, folder: Path) -> RunStarted:
     )  # fmt: skip
 
 
-def run_bare(steps: int, folder: Path) -> float:
-    """Seconds for the same number of tasks and JSON lines with nothing else."""
+def run_bare(steps: int, folder: Path) -> Took:
+    """What it takes for the same number of tasks and JSON lines with nothing else."""
 
     async def nothing(i: int) -> int:
         return i
@@ -95,29 +98,32 @@ def run_bare(steps: int, folder: Path) -> float:
             os.write(descriptor, json.dumps({"step": f"s{i}", "output": {"x": result}}).encode() + b"\n")
 
     descriptor = os.open(folder / "bare.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    began = time.perf_counter()
-    asyncio.run(loop(descriptor))
+    took = timed(lambda: asyncio.run(loop(descriptor)))
     os.close(descriptor)
-    return time.perf_counter() - began
+    return took
 
 
-def main(counts: list[int]) -> None:
+def main(counts: list[int]) -> int:
     synced = append._datasync
     append._datasync = lambda _: None  # "fsync apart": what a boundary costs is the disk's
+    costs = []
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            print(f"{'steps':>8}{'compile ms':>12}{'ms a step':>12}{'bare ms':>10}{'ratio':>8}")
+            print(f"{'steps':>8}{'ms a step':>12}{'bare ms':>10}{'ratio':>8}")
             for count in counts:
-                began = time.perf_counter()
                 plan = chain(count, folder)
-                compiled = time.perf_counter() - began
-                pairs = [(run_plan(plan, folder), run_bare(count, folder)) for _ in range(ROUNDS)]
-                ours, bare = (statistics.median(column) / count * 1000 for column in zip(*pairs, strict=True))
-                print(f"{count:>8}{compiled * 1000:>12.0f}{ours:>12.3f}{bare:>10.3f}{ours / bare:>8.1f}")
+                ours, bare = interleaved(ROUNDS, partial(run_plan, plan, folder), partial(run_bare, count, folder))
+                costs.append(ours.cpu_s / count * 1000)
+                bare_ms = bare.cpu_s / count * 1000
+                print(f"{count:>8}{costs[-1]:>12.3f}{bare_ms:>10.3f}{costs[-1] / bare_ms:>8.1f}")
     finally:
         append._datasync = synced
+    return max(
+        verdict("a step, journal and rlog on, fsync apart", costs[-1], BOUND_MS, " ms"),
+        verdict("a step of the longest flow against one of the shortest", costs[-1] / costs[0], FLAT),
+    )
 
 
 if __name__ == "__main__":
-    main([int(argument) for argument in sys.argv[1:]] or [100, 10_000])
+    sys.exit(main([int(argument) for argument in sys.argv[1:]] or [100, 10_000]))
