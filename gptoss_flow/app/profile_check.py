@@ -11,12 +11,12 @@ from pathlib import Path
 import platformdirs
 
 from gptoss_flow.app.profiles import find_server_profile
-from gptoss_flow.errors import ExitCode, FlowError, Invalid, Mark, Unavailable, worst
+from gptoss_flow.errors import ExitCode, FlowError, Invalid, Mark, Problem, Unavailable, worst
 from gptoss_flow.lang.profile_layers import KeyPath
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.server import hub
 from gptoss_flow.server.command import compile_command
-from gptoss_flow.server.engines import Engine, find_engine
+from gptoss_flow.server.engines import Engine, devices_of, find_engine
 from gptoss_flow.server.external import ExternalServer
 from gptoss_flow.server.hub import HubModel
 from gptoss_flow.server.memory import estimate
@@ -128,6 +128,7 @@ def _managed(resolved: ResolvedProfile, site: Site) -> Iterator[Finding]:
     else:
         yield Finding(check="engine", message=_engine_text(engine))
         yield from _options(chosen, model, engine, site)
+        yield from _devices(chosen, engine)
     yield from _model(chosen, model, site)
     yield _port(chosen, model, site)
     yield from _key(chosen, site)
@@ -161,6 +162,24 @@ def _options(
         yield from _problems("options", error, resolved)
     else:
         yield Finding(check="options", message="the engine can be told every key")
+
+
+def _devices(resolved: ResolvedProfile, engine: Engine) -> Iterator[Finding]:
+    wanted = resolved.profile.devices
+    if not wanted or engine.kind != "llama-server":
+        return
+    try:
+        there = devices_of(Path(engine.program[0]))
+    except Unavailable as error:
+        yield from _problems("devices", error, resolved)
+        return
+    hint = f"there is {', '.join(there)}" if there else "it has none: remove the key, or take a build for your GPU"
+    lacking = [number for number, name in enumerate(wanted) if name not in (*there, "none")]
+    for number in lacking:
+        said = f"llama-server has no device {wanted[number]}"
+        yield from _problems("devices", Unavailable(Problem(None, said, hint)), resolved, ("devices", number))
+    if not lacking:
+        yield Finding(check="devices", message=f"the engine has {', '.join(wanted)}")
 
 
 def _model(resolved: ResolvedProfile, model: ModelFile | Missing, site: Site) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ BUILD_FOLDERS = (
     "/opt/homebrew/bin",
     "/opt/llama.cpp/build/bin",
 )
+_DEVICE = re.compile(r"^ +(?P<name>[^\s:]+): ", re.MULTILINE)
 HELP_TIMEOUT_S = 30.0
 SHOWN_CHARS = 200
 """How much of what a program printed a message repeats."""
@@ -112,6 +113,11 @@ def llama_server(binary: Path, state_root: Path) -> Engine:
     return Engine(
         "llama-server", (str(binary),), match[1].strip() if match else "unknown", identity, Help.parse(text)
     )
+
+
+def devices_of(binary: Path) -> tuple[str, ...]:
+    """The devices that a llama-server can compute on, beside the processor, by name. Raises `Unavailable`."""
+    return tuple(match["name"] for match in _DEVICE.finditer(_output(binary, "--list-devices")))
 
 
 def _output(binary: Path, argument: str) -> str:

@@ -20,6 +20,11 @@ _KEYS: Mapping[str, str] = {name: flag.key for flag in FLAGS for name in flag.ow
 _NUMBER = re.compile(r"-[\d.]+")
 
 
+def key_of(option: str) -> str:
+    """The key that an option belongs to; "" for none."""
+    return _KEYS.get(option, "")
+
+
 def extra_problems(profile: Profile, known: Help, build: str) -> Iterator[KeyProblem]:
     """One problem for each argument that is wrong, at its place in the list."""
     before, option, wanted = "", None, 0

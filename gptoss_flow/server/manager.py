@@ -18,12 +18,14 @@ from gptoss_flow.lang.profile import Profile
 from gptoss_flow.ports import Clock, Endpoint
 from gptoss_flow.server import states
 from gptoss_flow.server.alive import HEALTH_TIMEOUT_S, STRIKES, Pulse, hangs, health_probe, until_hung
+from gptoss_flow.server.blame import blamed
 from gptoss_flow.server.causes import Cause, Death, classify
 from gptoss_flow.server.external import ExternalServer
 from gptoss_flow.server.identity import NotOurs
 from gptoss_flow.server.listeners import require_alone
 from gptoss_flow.server.oom import oom_kills
 from gptoss_flow.server.probe import NoReply, is_listening
+from gptoss_flow.server.problems import KeyProblem
 from gptoss_flow.server.process import Gone, first_done
 from gptoss_flow.server.readiness import Ended, become_ready, start_timeout_s
 from gptoss_flow.server.registry import log_tail
@@ -288,7 +290,8 @@ class ManagedServer:
 
     def _give_up(self, death: Death, times: str = "") -> NoReturn:
         cause = death.cause
-        self._given_up = Unavailable(f"{cause.message}{times}; {cause.advice}; its log is {death.log}")
+        said, hint = f"{cause.message}{times}", f"{cause.advice}; its log is {death.log}"
+        self._given_up = Unavailable(KeyProblem(None, said, hint, blamed(self.profile, cause)))
         raise self._given_up
 
     def _count(self, death: Death) -> None:

@@ -64,6 +64,21 @@ def test_a_model_that_could_only_be_read_again_and_again_is_a_problem(tmp_path: 
     assert slow.mark is not None and (slow.mark.line, slow.mark.column) == (1, 16)
 
 
+def test_devices_are_those_that_the_binary_has(tmp_path: Path) -> None:
+    help_text = (Path(__file__).parents[1] / "data" / "llama_help" / "2026-10.txt").as_posix()
+    binary = tmp_path / "llama-server"
+    listed = "Available devices:\\n  CUDA0: Some Card (8000 MiB, 7000 MiB free)\\n"
+    binary.write_text(
+        f"#!/bin/sh\ncase $1 in\n--help) cat {help_text};;\n--list-devices) printf '{listed}';;\nesac\n"
+    )
+    binary.chmod(0o755)
+    text = "{model: {path: small.gguf}, context: 512, binary: ./llama-server, devices: [CUDA0, %s]}"
+    lacks = check(tmp_path, text % "Vulkan1")["devices"]
+    assert (lacks.message, lacks.hint) == ("llama-server has no device Vulkan1", "there is CUDA0")
+    assert lacks.exit_code == ExitCode.UNAVAILABLE and lacks.mark is not None and lacks.mark.column == text.index("%s") + 1
+    assert check(tmp_path, text % "none")["devices"].is_ok
+
+
 def test_without_an_engine_the_rest_is_looked_at(tmp_path: Path) -> None:
     found = check(tmp_path, SMALL, environ={"LLAMA_SERVER": "/no/such/program"})
     assert found["engine"].exit_code == ExitCode.UNAVAILABLE and "options" not in found
