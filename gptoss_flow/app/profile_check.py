@@ -128,7 +128,7 @@ def _managed(resolved: ResolvedProfile, site: Site) -> Iterator[Finding]:
     else:
         yield Finding(check="engine", message=_engine_text(engine))
         yield from _options(chosen, model, engine, site)
-        yield from _devices(chosen, engine)
+        yield from _devices(chosen, engine, site)
     yield from _model(chosen, model, site)
     yield _port(chosen, model, site)
     yield from _key(chosen, site)
@@ -164,12 +164,12 @@ def _options(
         yield Finding(check="options", message="the engine can be told every key")
 
 
-def _devices(resolved: ResolvedProfile, engine: Engine) -> Iterator[Finding]:
+def _devices(resolved: ResolvedProfile, engine: Engine, site: Site) -> Iterator[Finding]:
     wanted = resolved.profile.devices
     if not wanted or engine.kind != "llama-server":
         return
     try:
-        there = devices_of(Path(engine.program[0]))
+        there = devices_of(Path(engine.program[0]), site.environ)
     except Unavailable as error:
         yield from _problems("devices", error, resolved)
         return

@@ -13,17 +13,10 @@ from gptoss_flow.errors import Invalid
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profile_words import value_text
 from gptoss_flow.server.engines import Engine
+from gptoss_flow.server.environment import passed_environment
 from gptoss_flow.server.extra_args import extra_problems
 from gptoss_flow.server.flags import FLAGS, HABITS, Flag, Help, Render
 from gptoss_flow.server.problems import KeyProblem, key_problem
-
-_PASSED = re.compile(
-    r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TZ|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH"
-    r"|(CUDA|HIP|HSA|ROCR|ROCM|GGML|LLAMA|OMP|GOMP|KMP|MKL|OPENBLAS|VK|NVIDIA|METAL|MTL)_\w+"
-)
-_NOT_PASSED = re.compile(r"LLAMA_ARG_\w+|LLAMA_SERVER|\w*(KEY|TOKEN|SECRET|PASSWORD)\w*")
-"""Secrets, and options in disguise: what a server does is in its profile."""
-_COMPUTES = re.compile(r"(CUDA|HIP|HSA|ROCR|GGML|LLAMA|OMP)_\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +181,3 @@ def choose_threads(
     if alone and load < cores / 4:
         return max(1, physical)
     return max(1, cores - 1)
-
-
-def passed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a server sees of our environment: an allow-list without secrets."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if _PASSED.fullmatch(name) and not _NOT_PASSED.fullmatch(name)
-    }
-
-
-def computing_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of it that decides what a server does, for fingerprints."""
-    return {name: value for name, value in passed_environment(environ).items() if _COMPUTES.fullmatch(name)}

@@ -20,6 +20,7 @@ from typing import Literal
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.escape import one_line
 from gptoss_flow.lang.profile import Profile
+from gptoss_flow.server.environment import passed_environment
 from gptoss_flow.server.flags import Help
 from gptoss_flow.server.problems import KeyProblem, key_problem
 from gptoss_flow.server.registry import file_identity, make_private
@@ -56,7 +57,7 @@ def find_engine(profile: Profile, state_root: Path, environ: Mapping[str, str]) 
     """The engine that the profile asks for. Blocking (it may run `llama-server --help`). Raises `Unavailable`."""
     wanted = profile.engine
     if wanted in ("auto", "llama-server") and (binary := find_binary(profile, environ)):
-        return llama_server(binary, state_root)
+        return llama_server(binary, state_root, environ)
     if wanted in ("auto", "embedded") and importlib.util.find_spec("xllamacpp"):
         build = f"xllamacpp {_version_of_wheel()}"
         return Engine("embedded", (sys.executable, "-I", str(EMBEDDED)), build, build)
@@ -94,7 +95,7 @@ def find_binary(profile: Profile, environ: Mapping[str, str]) -> Path | None:
     return Path(found).absolute() if found else None
 
 
-def llama_server(binary: Path, state_root: Path) -> Engine:
+def llama_server(binary: Path, state_root: Path, environ: Mapping[str, str]) -> Engine:
     """The engine of this binary. Its `--help` and `--version` are kept by its path, size and time."""
     identity = json.dumps(file_identity(binary))
     cached = state_root / "help" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
@@ -102,7 +103,7 @@ def llama_server(binary: Path, state_root: Path) -> Engine:
         said = json.loads(cached.read_text("utf-8"))
         text, version = said["help"], said["version"]
     except (OSError, ValueError, KeyError, TypeError):
-        text, version = _output(binary, "--help"), _output(binary, "--version")
+        text, version = _output(binary, "--help", environ), _output(binary, "--version", environ)
         if "--model" not in text:
             printed = one_line(next(iter(text.strip().splitlines()), ""))[:SHOWN_CHARS]
             said = f"{binary} does not seem to be a llama-server: its --help has no --model"
@@ -115,15 +116,20 @@ def llama_server(binary: Path, state_root: Path) -> Engine:
     )
 
 
-def devices_of(binary: Path) -> tuple[str, ...]:
+def devices_of(binary: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
     """The devices that a llama-server can compute on, beside the processor, by name. Raises `Unavailable`."""
-    return tuple(match["name"] for match in _DEVICE.finditer(_output(binary, "--list-devices")))
+    return tuple(match["name"] for match in _DEVICE.finditer(_output(binary, "--list-devices", environ)))
 
 
-def _output(binary: Path, argument: str) -> str:
+def _output(binary: Path, argument: str, environ: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(
-            [binary, argument], capture_output=True, stdin=subprocess.DEVNULL, timeout=HELP_TIMEOUT_S, check=False
+            [binary, argument],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=HELP_TIMEOUT_S,
+            check=False,
+            env=passed_environment(environ),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         why = error.strerror if isinstance(error, OSError) else f"it did not end in {HELP_TIMEOUT_S:.0f} s"

@@ -19,8 +19,9 @@ from pathlib import Path
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.private_folders import make_private
-from gptoss_flow.server.command import passed_environment, told
+from gptoss_flow.server.command import told
 from gptoss_flow.server.engines import find_binary
+from gptoss_flow.server.environment import passed_environment
 from gptoss_flow.server.flags import Help
 from gptoss_flow.server.registry import file_identity
 

@@ -19,8 +19,9 @@ from gptoss_flow.events import Json
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.ports import Clock, Endpoint
 from gptoss_flow.server import registry
-from gptoss_flow.server.command import choose_threads, compile_command, computing_environment
+from gptoss_flow.server.command import choose_threads, compile_command
 from gptoss_flow.server.engines import Engine, find_engine
+from gptoss_flow.server.environment import computing_environment
 from gptoss_flow.server.process import Job, Lease, socket_path
 from gptoss_flow.server.record import (
     NONCE_VARIABLE,

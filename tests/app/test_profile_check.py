@@ -75,7 +75,11 @@ def test_devices_are_those_that_the_binary_has(tmp_path: Path) -> None:
     text = "{model: {path: small.gguf}, context: 512, binary: ./llama-server, devices: [CUDA0, %s]}"
     lacks = check(tmp_path, text % "Vulkan1")["devices"]
     assert (lacks.message, lacks.hint) == ("llama-server has no device Vulkan1", "there is CUDA0")
-    assert lacks.exit_code == ExitCode.UNAVAILABLE and lacks.mark is not None and lacks.mark.column == text.index("%s") + 1
+    assert (
+        lacks.exit_code == ExitCode.UNAVAILABLE
+        and lacks.mark is not None
+        and lacks.mark.column == text.index("%s") + 1
+    )
     assert check(tmp_path, text % "none")["devices"].is_ok
 
 

@@ -442,6 +442,7 @@ ROWS: dict[str, Row] = {
         "secrets in the server's environment",
         "secrets-kept",
         "server/test_command.py::test_the_environment_is_an_allow_list_without_secrets_and_disguised_options",
+        "server/test_engines.py::test_a_binary_that_is_asked_what_it_can_do_sees_no_secret",
     ),
     "F28": _row(
         "hostile metadata of a model",

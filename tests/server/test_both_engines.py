@@ -158,7 +158,7 @@ def _allowed_origin(endpoint: Endpoint) -> str | None:
 
 
 def test_the_real_help_is_read_whole(tmp_path: Path) -> None:
-    engine = llama_server(native(), tmp_path)
+    engine = llama_server(native(), tmp_path, os.environ)
     assert engine.help is not None and engine.help.options.keys() == known("2026-10").options.keys()
     assert "11434" in engine.build
     profile = Profile.model_validate({"extra_args": ["--tools", "all"]})
@@ -188,7 +188,7 @@ def test_what_the_real_binary_says_of_a_bad_model_file_is_understood(
 ) -> None:
     path = tmp_path / "bad.gguf"
     BAD_FILES[name](path, demo_model)
-    engine = llama_server(native(), tmp_path / "state")
+    engine = llama_server(native(), tmp_path / "state", os.environ)
     profile = Profile.model_validate(LAST_YEAR)
     command = compile_command(profile, path, engine, port=0, key="k", threads=1, environ=os.environ)
     done = subprocess.run(command.argv, env=command.env, capture_output=True, text=True, timeout=60, check=False)
@@ -199,7 +199,7 @@ def test_what_the_real_binary_says_of_a_bad_model_file_is_understood(
 
 @pytest.mark.parametrize("megabytes", [150, 300])
 def test_a_limit_on_memory_is_understood_as_one(megabytes: int, demo_model: Path, tmp_path: Path) -> None:
-    engine = llama_server(native(), tmp_path / "state")
+    engine = llama_server(native(), tmp_path / "state", os.environ)
     profile = Profile.model_validate(LAST_YEAR | {"context": 8192, "parallel": 4})
     command = compile_command(profile, demo_model, engine, port=0, key="k", threads=1, environ=os.environ)
     limited = ["prlimit", f"--as={megabytes * 2**20}", *command.argv]

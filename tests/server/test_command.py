@@ -6,8 +6,9 @@ import pytest
 
 from gptoss_flow.errors import Invalid
 from gptoss_flow.lang.profile import Profile
-from gptoss_flow.server.command import Command, choose_threads, compile_command, passed_environment
+from gptoss_flow.server.command import Command, choose_threads, compile_command
 from gptoss_flow.server.engines import Engine
+from gptoss_flow.server.environment import passed_environment
 from gptoss_flow.server.problems import KeyProblem
 from tests.server.test_flags import DIALECTS, known
 

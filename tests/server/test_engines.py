@@ -52,6 +52,17 @@ def test_a_program_that_is_no_llama_server_is_refused(tmp_path: Path) -> None:
         engines.find_engine(Profile(binary="true"), tmp_path, {"PATH": "/usr/bin:/bin"})
 
 
+def test_a_binary_that_is_asked_what_it_can_do_sees_no_secret(tmp_path: Path) -> None:
+    curious = tmp_path / "llama-server"
+    curious.write_text(f"#!/bin/sh\nenv >> {tmp_path}/seen\necho '--model FNAME  a model'\n")
+    curious.chmod(0o755)
+    environ = {"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "1", "HF_TOKEN": "hf_secret", "LD_PRELOAD": ""}
+    engine = engines.find_engine(Profile(binary=str(curious)), tmp_path, environ)
+    engines.devices_of(Path(engine.program[0]), environ)
+    seen = (tmp_path / "seen").read_text()
+    assert seen.count("CUDA_VISIBLE_DEVICES=1") == 3 and "hf_secret" not in seen and "LD_PRELOAD" not in seen
+
+
 def test_what_a_program_says_that_cannot_start_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "llama-server"
     broken.write_text("#!/bin/sh\nprintf 'libllama.so: cannot open\\033[1m shared object\\n' >&2\nexit 127\n")
