@@ -130,7 +130,7 @@ def test_a_tool_loop_of_a_gpt_oss_replays_to_the_token(harmony: Project) -> None
     assert harmony.run("replay", "--verify").code == 0
     (harmony.folder / "notes.md").unlink()
     done = harmony.run("replay")
-    assert "2 requests and 1 tool calls, all as recorded" in done.out
+    assert "2 requests and 1 tool call: all as recorded" in done.out
     harmony.write("notes.md", "buy milk")
     denied = harmony.run("run", flow, "--server", "main=tiny", *only, "--set", "permissions.deny=[read_file]")
     assert "the flow's permissions deny it (deny: read_file)" in denied.err

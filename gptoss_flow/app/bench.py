@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from gptoss_flow.app.bench_servers import BenchServers
@@ -10,7 +10,7 @@ from gptoss_flow.app.bind import BoundFlow
 from gptoss_flow.app.models import ServedModels
 from gptoss_flow.app.runs import LATEST, run_folder
 from gptoss_flow.bench.runner import BenchRunner
-from gptoss_flow.errors import RecordError, StepError
+from gptoss_flow.errors import Mismatch, RecordError, StepError
 from gptoss_flow.events import BenchJudged, Json, PromptRendered
 from gptoss_flow.lang.defaults import merge
 from gptoss_flow.lang.dump import to_yaml
@@ -49,7 +49,7 @@ def make_bench(
     )
 
 
-def replayed_bench(bound: BoundFlow, recorded: RunState) -> BenchRunner:
+def replayed_bench(bound: BoundFlow, recorded: RunState, apart: Callable[[str, str], Mismatch]) -> BenchRunner:
     """The bench of a replay: every trial is taken from the record, and the service levels judge it anew."""
     return BenchRunner(
         open_target=None,
@@ -59,6 +59,7 @@ def replayed_bench(bound: BoundFlow, recorded: RunState) -> BenchRunner:
         share=lambda server, changes, said: shared_profile(bound, server, changes, said),
         earlier=trials_on_record(recorded),
         judged=judged_on_record(recorded),
+        apart=apart,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gptoss_flow.app.bench import replayed_bench
+from gptoss_flow.app.bench import replayed_bench, trials_on_record
 from gptoss_flow.app.bind import SCRIPTED, BoundFlow, bind_flow
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.kept_files import FLOW
@@ -48,6 +48,8 @@ class Replay:
     run_id: str
     requests: int
     calls: int
+    trials: int
+    """Of benches."""
     result: RunResult
 
 
@@ -93,7 +95,7 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
         select=selected_then(bound.plan, started),
         environ=os.environ,
         ask=decided_then(tape, apart),
-        bench=replayed_bench(bound, recorded),
+        bench=replayed_bench(bound, recorded, apart.at),
     )
     try:
         result = await executor.run(models.close)
@@ -101,7 +103,8 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
         await models.close()
         journal.close()
     _check_end(result, recorded, tape, redactor, how, apart)
-    return Replay(folder.name, requests, calls, result)
+    trials = sum(map(len, trials_on_record(recorded).values()))
+    return Replay(folder.name, requests, calls, trials, result)
 
 
 def _bound(started: RunStarted, folder: Path, offline: bool) -> BoundFlow:

@@ -34,7 +34,8 @@ class BenchRunner:
 
     `earlier` trials are not run again where they are what is asked for; without `open_target` all must be.
     `folder` is the flow's, where baselines are. `keep_baselines`: they are written, and not held against. `judged`
-    is how a run on record was judged: in its replay a baseline, which may be another by now, is not read again.
+    is how a run on record was judged: in its replay a baseline, which may be another by now, is not read again;
+    `apart` says of a step what is not as it was.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class BenchRunner:
         share: Share,
         earlier: Earlier,
         judged: Mapping[str, BenchJudged] | None = None,
+        apart: Callable[[str, str], Mismatch] = lambda step, said: Mismatch(f"step {step}: {said}"),
         keep_baselines: bool = False,
     ) -> None:
         self._open_target = open_target
@@ -56,6 +58,7 @@ class BenchRunner:
         self._share = share
         self._earlier = earlier
         self._judged_before = judged or {}
+        self._apart = apart
         self._keep_baselines = keep_baselines
         self._lock = asyncio.Lock()
 
@@ -76,7 +79,8 @@ class BenchRunner:
                 )
                 if (error := trials[one.number].get("error")) and not one.cell:
                     raise StepError("server", f"{one.label}: {error}", retryable=False)
-                if said := (trials[one.number].get("lag") or {}).get("said"):
+                said = (trials[one.number].get("lag") or {}).get("said")
+                if said and not trials[one.number].get("reused"):
                     emit(Warned(step=asked.step, message=f"{one.label}: {said}"))
         cases = [
             case_of([trials[one.number] for one in sorted(planned, key=_number) if one.case == case], asked.levels)
@@ -94,8 +98,7 @@ class BenchRunner:
         if is_same and before is not None and identity in ({}, before.get("identity")):
             return {**before, "reused": True}
         if self._open_target is None:
-            said = "the record has no such trial" if before is None else "it asks for something else than it did"
-            raise Mismatch(f"step {asked.step}: {planned.label}: {said}")
+            raise self._apart(asked.step, f"{planned.label}: {_difference(facts, before)}")
         facts["identity"] = identity
         try:
             async with self._open_target(asked.server, overlay(planned.cell), planned.number) as target:
@@ -215,6 +218,17 @@ def _facts(asked: BenchRequest, planned: Planned) -> Trial:
         "load": _hash(of_load),
         "key": _hash([of_load, amounts, dict(planned.cell), planned.round]),
     }
+
+
+def _difference(now: Trial, before: Trial | None) -> str:
+    """What a trial asks for that the one on record did not; its prompts are there as a hash alone."""
+    if before is None:
+        return "the record has no such trial"
+    if now["label"] != before.get("label"):
+        return f"the record has {before.get('label')} in its place"
+    if now["load"] != before.get("load"):
+        return "its prompts, their mode or their params are not those on record"
+    return "its requests, duration, warm-up, cool-down, time limit or seed are not those on record"
 
 
 def _plain(prompts: Json) -> Json:

@@ -14,6 +14,7 @@ from gptoss_flow.app.runs import run_folder
 from gptoss_flow.cli import complete
 from gptoss_flow.cli.options import json_option
 from gptoss_flow.ui.progress import PlainProgress
+from gptoss_flow.words import count
 
 
 @click.command("replay")
@@ -41,10 +42,11 @@ def command(run: str, how: How, offline: bool, as_json: bool, quiet: bool) -> in
     replay = asyncio.run(replay_run(run_folder(Path.cwd(), run), how, views=views, offline=offline))
     if as_json:
         said = {"run": replay.run_id, "how": how, "requests": replay.requests, "calls": replay.calls}
+        said |= {"trials": replay.trials}
         click.echo(json.dumps(said | {"status": replay.result.status, "outputs": replay.result.outputs}, indent=2))
     else:
-        counts = f"{replay.requests} requests and {replay.calls} tool calls"
-        click.echo(
-            f"run {replay.run_id}: {counts}, all as recorded" if how != "lenient" else f"run {replay.run_id}: done"
-        )
+        counts = f"{count(replay.requests, 'request')} and {count(replay.calls, 'tool call')}"
+        if replay.trials:
+            counts += f", {count(replay.trials, 'trial')} of benches"
+        click.echo(f"run {replay.run_id}: {'done' if how == 'lenient' else f'{counts}: all as recorded'}")
     return 0

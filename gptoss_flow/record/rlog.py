@@ -175,16 +175,13 @@ class Rlog:
         ]
 
     def _trial(self, event: TrialFinished, seq: int) -> list[str]:
-        """As a call: a trial has a beginning, which its start of the server tells, and a result."""
-        trial, call = event.trial, self._word(f"{event.step}.{event.attempt}.trial{event.number}")
+        """What was seen of a server under load: no call of anything, so it has no id."""
+        trial = event.trial
         told = {name: trial[name] for name in ("n", "errors", "error", "metrics") if trial.get(name)}
-        said = f"span={self._word(event.step)} {_text(trial.get('label', ''), seq)}"
-        word = "error" if trial.get("error") else "ok"
-        return [
-            f"t!:bench id={call} {said} → [running]",
-            f"o: id={call} {_text(told, seq)}",
-            f"t:bench id={call} span={self._word(event.step)} → [{word}]",
-        ]
+        fields = _fields(attempt=event.attempt if event.attempt > 1 else None, trial=event.number)
+        level = " level=error" if trial.get("error") else ""
+        said = f"{_text(trial.get('label', ''), seq)}: {_text(told, seq)}"
+        return [f"o: span={self._word(event.step)}{fields}{level} {said}"]
 
     def _step_finished(self, event: StepFinished, stamped: Stamped) -> list[str]:
         fields = _fields(latency_ms=_ms(event.duration_s), outcome=event.outcome, items=event.items)

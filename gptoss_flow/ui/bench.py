@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,13 +119,18 @@ def told_verdicts(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*said, *([f"{kept} of {count(len(verdicts), 'gate')} held"] if verdicts else [])]
 
 
+def lags(trials: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Of which trials the load generator was too late, and how much: as the run warned of it."""
+    found = [(trial.get("label"), trial["lag"]) for trial in trials if isinstance(trial.get("lag"), dict)]
+    return [f"{label}: {lag['said']}" for label, lag in found if lag.get("said")]
+
+
 def remarks(bench: Measured) -> list[str]:
     """What a reader of the figures must know."""
-    lags = [(trial.get("label"), trial["lag"]) for trial in bench.trials if isinstance(trial.get("lag"), dict)]
-    said = [f"{label}: {lag['said']}" for label, lag in lags if lag.get("said")]
+    said = lags(bench.trials)
     kinds = [(trial.get("label"), trial.get("error_kinds")) for trial in bench.trials]
     return said + [
-        f"{label}: {number} times {kind}"
+        f"{label}: {kind}" + (f", {number} times" if number != 1 else "")
         for label, found in kinds
         for kind, number in (found.items() if isinstance(found, dict) else ())
     ]

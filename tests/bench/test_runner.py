@@ -134,7 +134,9 @@ def test_a_replay_takes_the_trials_and_judges_them_anew(tmp_path: Path) -> None:
 
 def test_a_replay_of_another_bench_is_a_mismatch() -> None:
     _, bench = measure(small())
-    with pytest.raises(Mismatch, match="step fast: concurrency 1: it asks for something else than it did"):
+    with pytest.raises(
+        Mismatch, match="step fast: concurrency 1: its prompts, their mode or their params are not"
+    ):
         replayed(bench, small(params={"max_tokens": 3}))
     with pytest.raises(Mismatch, match="concurrency 3: the record has no such trial"):
         replayed(bench, small(loads=(Load(concurrency=1), Load(concurrency=3))))

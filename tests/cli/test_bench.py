@@ -238,7 +238,8 @@ def test_a_replay_of_a_changed_bench_is_a_mismatch(stand: Stand) -> None:
     stand.write("flow.yaml", FLOW.replace("{SLO}", "{}").replace("requests: 6", "requests: 7"))
     done = stand.run("replay")
     assert done.code == 6
-    assert "it asks for something else than it did" in done.err
+    assert "flow.yaml:" in done.err
+    assert "step fast: concurrency 1: its requests, duration, warm-up" in done.err
 
 
 def test_prompts_are_taken_from_a_run_on_record(stand: Stand) -> None:

@@ -70,7 +70,7 @@ def test_a_run_is_repeated_from_its_record(flow: Runs) -> None:
     flow.change("flow.yaml", "1ms", "1h")  # nobody waits
     done = flow.do("replay")
     assert (done.code, done.err) == (0, "")
-    assert "13 requests and 1 tool calls, all as recorded" in done.out
+    assert "13 requests and 1 tool call: all as recorded" in done.out
     assert json.loads(flow.do("replay", "--json").out)["outputs"] == wanted
     assert len(list_runs(flow.folder)) == 1
 
@@ -175,7 +175,7 @@ def test_a_run_that_was_resumed_replays_as_if_it_had_never_ended(flow: Runs, las
     assert flow.do("resume", "-q").code == 0
     done = flow.do("replay")
     assert (done.code, done.err) == (0, "")
-    assert "13 requests and 1 tool calls, all as recorded" in done.out
+    assert "13 requests and 1 tool call: all as recorded" in done.out
 
 
 def test_a_run_in_which_a_finished_step_ran_again_replays_what_it_did_last(flow: Runs) -> None:
@@ -203,7 +203,7 @@ def test_an_assumed_end_is_taken_as_it_is(runs: Runs) -> None:
     runs.run()
     runs.cut(of_type("tool_started", "a"))
     assert runs.do("resume", "-q", "--assume-done", "a").code == 0
-    assert "0 requests and 0 tool calls, all as recorded" in runs.do("replay").out
+    assert "0 requests and 0 tool calls: all as recorded" in runs.do("replay").out
 
 
 def test_what_has_no_end_can_not_be_replayed(flow: Runs) -> None:

@@ -82,7 +82,7 @@ def test_a_tool_loop_replays_with_no_model_and_no_files(loop: Runs) -> None:
     again = loop.do("replay", "--json")
     assert (again.code, again.err) == (0, "")
     assert json.loads(again.out)["outputs"] == outputs(done)
-    assert "4 requests and 3 tool calls, all as recorded" in loop.do("replay").out
+    assert "4 requests and 3 tool calls: all as recorded" in loop.do("replay").out
 
 
 def test_calls_of_one_turn_are_found_by_their_ids_in_whatever_order_they_began(loop: Runs) -> None:
@@ -185,7 +185,7 @@ def test_what_infer_asked_is_replayed_from_the_flow_that_it_kept(loop: Runs) -> 
     assert loop.do("infer", *model, "--tools", "list_files", "--record", "Which files?").code == 0
     done = loop.do("replay")
     assert (done.code, done.err) == (0, "")
-    assert "2 requests and 1 tool calls, all as recorded" in done.out
+    assert "2 requests and 1 tool call: all as recorded" in done.out
 
 
 def test_tools_of_a_server_replay_without_it(runs: Runs) -> None:

@@ -75,7 +75,7 @@ def test_steps_models_and_inner_flows_use_servers_and_functions(command: Command
     # What is on record is enough to repeat it, and to say that nothing has changed; no server is started for that.
     Path("flow.yaml").write_text(FLOW)
     code, out, err = command("replay")
-    assert (code, "2 requests and 5 tool calls, all as recorded" in out + err) == (0, True), err
+    assert (code, "2 requests and 5 tool calls: all as recorded" in out + err) == (0, True), err
     code, out, _ = command("plan", flow, "--explain", "--json")
     assert {step["verdict"] for step in json.loads(out)["steps"]} == {"reuse"}
     Path("helpers.py").write_text("def add(a: int, b: int) -> int: return b + a\n")

@@ -149,9 +149,7 @@ def test_a_run_as_the_log_shows_it(tmp_path: Path) -> None:
         "@resume ts=2026-01-01T00:00:00.022000Z version=0.1.0",
         "@checkpoint span=title round=1 → It adds.",
         "@fallback span=title level=warn kind=set server: It adds.",
-        "t!:bench id=title_1_trial0 span=title It adds. → [running]",
-        'o: id=title_1_trial0 {"n": 3, "metrics": {"ttft": {}}}',
-        "t:bench id=title_1_trial0 span=title → [ok]",
+        'o: span=title trial=0 It adds.: {"n": 3, "metrics": {"ttft": {}}}',
         "@notify level=info span=title It adds.",
         "@end ts=2026-01-01T00:00:00.028000Z tokens_in=40 tokens_out=6 tokens_cached=30 latency_ms=2000"
         " status=succeeded exit=0 It adds.",
@@ -166,9 +164,11 @@ def test_every_line_is_one_the_format_knows_and_every_call_ends(tmp_path: Path) 
     }  # fmt: skip
     calls = {line.fields["id"]: line.fields["result"] for line in lines if line.type == "tool_start"}
     ends = {line.fields["id"]: line.fields["result"] for line in lines if line.type == "tool"}
-    assert calls == {"tree_1": "[running]", "title_1_trial0": "[running]"}
-    assert ends == {"tree_1": "[ok]", "title_1_trial0": "[ok]"}
-    assert {line.fields["id"] for line in lines if line.type == "observation"} <= set(calls)
+    assert calls == {"tree_1": "[running]"}
+    assert ends == {"tree_1": "[ok]"}
+    assert [line.fields.get("id") for line in lines if line.type == "observation"] == ["tree_1", None], (
+        "a trial of a bench is an observation, and no call"
+    )
 
 
 def test_a_tool_that_failed_says_so(tmp_path: Path) -> None:

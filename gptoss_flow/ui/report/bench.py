@@ -8,12 +8,14 @@ from typing import Any
 from markupsafe import Markup
 
 from gptoss_flow.escape import for_terminal, one_line
+from gptoss_flow.events import Warned
 from gptoss_flow.fields import json_text
 from gptoss_flow.record.state import StepView
 from gptoss_flow.trials import value_of
-from gptoss_flow.ui.bench import BESIDE, Measured, best_line, columns, figure, lag_line, measured, remarks
+from gptoss_flow.ui.bench import BESIDE, Measured, best_line, columns, figure, lag_line, lags, measured, remarks
 from gptoss_flow.ui.report.facts import number
 from gptoss_flow.ui.report.plot import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Point, draw_lines, framed
+from gptoss_flow.ui.report.view import Happening, Said, Unit
 
 _OVER_LOAD = (
     ("aggregate_tps", "tokens a second, all requests together, over the load"),
@@ -31,6 +33,17 @@ _TIMELINES = 4
 """Trials whose requests are drawn over time."""
 _REQUESTS = 60
 """Of each, so many."""
+
+
+def happenings(unit: Unit) -> list[Happening]:
+    """What happened in a step, in order, without the warnings that stand beside its figures."""
+    step = unit.step
+    said = set(lags(trial for trial in step.trials.values() if isinstance(trial, dict)))
+    return [
+        each
+        for each in unit.history.happenings
+        if not (isinstance(each, Said) and isinstance(each.event, Warned) and each.event.message in said)
+    ]
 
 
 def draw_bench(step: StepView) -> Markup:

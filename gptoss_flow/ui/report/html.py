@@ -18,7 +18,7 @@ from gptoss_flow.events import NOT_MADE, Json
 from gptoss_flow.fields import json_text
 from gptoss_flow.ui.bench import measured
 from gptoss_flow.ui.report import facts
-from gptoss_flow.ui.report.bench import draw_bench
+from gptoss_flow.ui.report.bench import draw_bench, happenings
 from gptoss_flow.ui.report.graph import draw_graph
 from gptoss_flow.ui.report.json_form import indented
 from gptoss_flow.ui.report.panes import draw_panes
@@ -85,6 +85,7 @@ def _environment() -> Environment:
         remarks=facts.remarks,
         error_line=facts.error_line,
         bench=draw_bench,
+        happenings=happenings,
     )
     environment.globals.update(MARKS=facts.MARKS, LONG=LONG, NOT_MADE=NOT_MADE)
     environment.tests.update(turn=_is(Turn), call=_is(Call), said=_is(Said))
@@ -162,10 +163,10 @@ class _Page:
     @staticmethod
     def output_is_told(unit: Unit) -> bool:
         """Whether the output is the last answer, or the result of the only call, once more."""
-        output, happenings = unit.step.output, unit.history.happenings
+        output = unit.step.output
         if output is None or unit.is_fan_out or measured(unit.step) is not None:
             return True
-        for happening in reversed(happenings):
+        for happening in reversed(unit.history.happenings):
             if isinstance(happening, Turn):
                 return happening.answer is not None and happening.answer.text == output
             if isinstance(happening, Call):

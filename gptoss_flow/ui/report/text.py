@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gptoss_flow.escape import for_terminal, one_line
 from gptoss_flow.events import FellBack, Json, RoundFinished, StepRetried, Warned
 from gptoss_flow.record.rlog import said_in
-from gptoss_flow.ui.report.bench import plain_rows
+from gptoss_flow.ui.report.bench import happenings, plain_rows
 from gptoss_flow.ui.report.facts import MARKS, error_line, rate, remarks, speeds, took
 from gptoss_flow.ui.report.json_form import indented
 from gptoss_flow.ui.report.view import Call, Happening, Report, Said, Turn, Unit
@@ -30,7 +30,7 @@ def _unit(unit: Unit) -> Iterator[str]:
     step = unit.step
     said = [step.kind, unit.outcome, took(step.duration_s) if step.outcome else "", *remarks(unit)]
     yield f"{MARKS.get(unit.outcome, '·')} {one_line(step.id)}  {one_line(', '.join(filter(None, said)))}"
-    for happening in unit.history.happenings:
+    for happening in happenings(unit):
         yield from _happening(happening)
     yield from (f"  {one_line(line)}" for line in plain_rows(step))
     if step.error:

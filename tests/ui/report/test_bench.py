@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gptoss_flow.events import BenchJudged, Event, TrialFinished
+from gptoss_flow.events import BenchJudged, Event, TrialFinished, Warned
 from gptoss_flow.record.state import fold
 from gptoss_flow.ui.bench import Measured, benches_of, told_trial
 from gptoss_flow.ui.bench_forms import FORMS, cell, draw_csv, draw_junit, draw_markdown, github_annotations
@@ -54,6 +54,18 @@ def events(*trials: dict[str, Any], judged: bool = True) -> list[Event]:
         made.append(BenchJudged(step="load", trials=list(trials), verdicts=verdicts, best=best))
         made.append(done("load", None, outcome="failed", error=ERROR))
     return made
+
+
+def test_what_is_said_of_a_late_load_generator_is_said_once() -> None:
+    said = "the load generator itself was late: 20.0 ms at the 95th percentile"
+    late = trial(4, lag={"p50": 0.01, "p95": 0.02, "max": 0.03, "mattered": True, "said": said})
+    made = events(trial(1), late)
+    made.insert(3, Warned(step="load", message=f"concurrency 4: {said}"))
+    made.insert(4, Warned(step="load", message="something else"))
+    report = report_of(made)
+    html, text = draw_html(report), draw_text(report).partition("✕ load")[2]
+    for form in (html, text):  # the text's overview has all warnings, as `show` does
+        assert (form.count(said), form.count("something else")) == (1, 1)
 
 
 def benches(*trials: dict[str, Any], judged: bool = True) -> list[Measured]:
