@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from statistics import median
 
 from gptoss_flow.events import Json
@@ -12,6 +13,8 @@ from gptoss_flow.record.state import Tokens
 from gptoss_flow.ui.report.view import Turn, Unit
 from gptoss_flow.words import count
 
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+"""In no locale's words."""
 MARKS = {
     "succeeded": "✓",
     "failed": "✕",
@@ -83,6 +86,15 @@ def took(seconds: Json) -> str:
         return f"{value:.2f} s" if value < 0.995 else f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def moment(at: str) -> str:
+    """`29 Nov 2026, 20:01:50 UTC`; as it is where it is no time."""
+    try:
+        parsed = datetime.fromisoformat(at).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return at
+    return f"{parsed.day} {_MONTHS[parsed.month - 1]} {parsed:%Y, %H:%M:%S} UTC"
 
 
 def thousands(value: Json) -> str:

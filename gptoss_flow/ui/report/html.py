@@ -20,7 +20,7 @@ from gptoss_flow.ui.bench import measured
 from gptoss_flow.ui.report import facts
 from gptoss_flow.ui.report.bench import draw_bench, happenings
 from gptoss_flow.ui.report.graph import draw_graph
-from gptoss_flow.ui.report.json_form import indented
+from gptoss_flow.ui.report.json_form import indented, readable
 from gptoss_flow.ui.report.panes import draw_panes
 from gptoss_flow.ui.report.shown_text import LONG, Shown, chunks, marked, preview
 from gptoss_flow.ui.report.timeline import draw_timeline
@@ -76,6 +76,7 @@ def _environment() -> Environment:
     environment.filters.update(
         took=facts.took,
         rate=facts.rate,
+        moment=facts.moment,
         thousands=facts.thousands,
         percent=lambda value: f"{value:.3f}".rstrip("0").rstrip("."),
         marked=marked,
@@ -138,8 +139,8 @@ class _Page:
         return counted
 
     def show(self, value: Json, anchor: str = "") -> Shown:
-        """A text, or where it stands already; a value as indented JSON. `anchor`: what it can be found by."""
-        text = indented(value)
+        """A text, or where it stands already; another value as lines. `anchor`: what it can be found by."""
+        text = readable(value)
         if len(text) >= _SAME_FROM and anchor:
             before = self._seen.setdefault(text, anchor)
             if before != anchor:

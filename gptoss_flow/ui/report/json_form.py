@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from gptoss_flow.events import Json
@@ -93,3 +93,36 @@ def _told(happening: Happening, began: float) -> dict[str, Json]:
 def indented(value: Json) -> str:
     """Text as it is; every other value as JSON that people can read."""
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def readable(value: Json) -> str:
+    """The same for the eye alone: a text of several lines within a value stands as such lines.
+
+    It begins with a `|`, as in YAML, and stands further in than what it is in: no text can end it.
+    """
+    if isinstance(value, str):
+        return value
+    try:
+        return "\n".join(_lines(value, "", ""))
+    except RecursionError:
+        return indented(value)
+
+
+def _lines(value: Json, margin: str, comma: str) -> Iterator[str]:
+    """The first line goes on from what stands before it; `margin` is that of the others."""
+    inner = f"{margin}  "
+    if isinstance(value, str) and "\n" in value.rstrip("\n"):
+        yield "|"
+        yield from (f"{inner}{line}" for line in value.removesuffix("\n").split("\n"))
+    elif isinstance(value, dict | list) and value:
+        opened, closed = "{}" if isinstance(value, dict) else "[]"
+        yield opened
+        items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+        for number, (name, item) in enumerate(items, start=1):
+            lines = _lines(item, inner, "," * (number < len(value)))
+            head = "" if name is None else f"{json.dumps(str(name), ensure_ascii=False)}: "
+            yield f"{inner}{head}{next(lines)}"
+            yield from lines
+        yield f"{margin}{closed}{comma}"
+    else:
+        yield json.dumps(value, ensure_ascii=False) + comma

@@ -9,7 +9,7 @@ from gptoss_flow.events import FellBack, Json, RoundFinished, StepRetried, Warne
 from gptoss_flow.record.rlog import said_in
 from gptoss_flow.ui.report.bench import happenings, plain_rows
 from gptoss_flow.ui.report.facts import MARKS, error_line, rate, remarks, speeds, took
-from gptoss_flow.ui.report.json_form import indented
+from gptoss_flow.ui.report.json_form import readable
 from gptoss_flow.ui.report.view import Call, Happening, Report, Said, Turn, Unit
 from gptoss_flow.ui.runs import draw_run, new_messages
 
@@ -93,5 +93,5 @@ def _turn(turn: Turn) -> Iterator[str]:
 
 def _block(title: str, value: Json) -> Iterator[str]:
     yield f"  {one_line(title)}:"
-    for line in for_terminal(indented(value)).rstrip("\n").split("\n"):
+    for line in for_terminal(readable(value)).rstrip("\n").split("\n"):
         yield f"    {line}"
