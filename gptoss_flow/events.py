@@ -163,6 +163,9 @@ class PromptRendered:
     """What the model might call, `{name, description, parameters}` each."""
     asks: dict[str, Json] = field(default_factory=dict)
     """What else was asked of the answer: tool_choice, schema, grammar, api, on_overflow."""
+    since: dict[str, int] = field(default_factory=dict)
+    """In the journal's lines alone: the record of the turn before (`seq`, and `crc`, the CRC-32 of its line), and
+    how many of its messages, tokens and tools come before those that stand here."""
     redacted: bool = False
     """As in run_started."""
 

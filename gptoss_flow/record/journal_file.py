@@ -14,6 +14,7 @@ from typing import BinaryIO
 from gptoss_flow.events import Stamped
 from gptoss_flow.record.append import AppendFile, record_error
 from gptoss_flow.record.codec import Damaged, DamageKind, UnknownType, decode, encode
+from gptoss_flow.record.turns import Turns
 
 SYNC_AFTER_S = 0.05
 """A record that may be repeated for free waits at most this long for stable storage."""
@@ -32,6 +33,7 @@ class JournalFile:
         """Raises `RecordError`."""
         self._file = AppendFile(path)
         self._waiting_since: float | None = None
+        self._turns = Turns()
         self.torn_bytes = self._file.unfinished_tail()
         if self.torn_bytes:
             self._file.append(b"\n")
@@ -41,7 +43,9 @@ class JournalFile:
         """Raises `RecordError` when the write or a due sync failed, and ever after."""
         if not stamped.seq:
             return
-        self._file.append(encode(stamped))
+        line = encode(self._turns.shortened(stamped))
+        self._file.append(line)
+        self._turns.passed(stamped, line)
         since = self._waiting_since
         if since is None:
             since = self._waiting_since = stamped.time
@@ -102,11 +106,13 @@ def read_journal(path: Path, damage: JournalDamage | None = None) -> Iterator[St
     Raises `RecordError` when the file cannot be read.
     """
     damage = JournalDamage() if damage is None else damage
+    turns = Turns()
     try:
         with _open_file(path) as lines:
             for number, line in enumerate(lines, start=1):
                 try:
                     stamped, unknown = decode(line)
+                    stamped = turns.whole(stamped)
                 except Damaged as seen:
                     if line.endswith(b"\n"):
                         damage.add(number, seen.kind, str(seen))
@@ -117,6 +123,7 @@ def read_journal(path: Path, damage: JournalDamage | None = None) -> Iterator[St
                 else:
                     for key in unknown:
                         damage.unknown_keys[f"{stamped.event.type}.{key}"] += 1
+                    turns.passed(stamped, line)
                     yield stamped
     except OSError as error:
         raise record_error("read", path, error) from error
