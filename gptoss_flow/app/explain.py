@@ -113,7 +113,7 @@ async def explain(bound: BoundFlow, recorded: RunState, run_id: str) -> list[Exp
     started = recorded.started
     script = started.given.get("model") if started else None
     known = _Explaining(finished_units(recorded, run_id), recorded)
-    tools = FlowTools(servers=RecordedServers(recorded.told_tools))
+    tools = FlowTools(servers=RecordedServers(bound.plan, recorded.told_tools))
     log, clock = EventLog(), SystemClock()
     journal = Journal([log], clock)
     executor = Executor(

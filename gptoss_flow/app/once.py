@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from gptoss_flow.events import (
     ToolStarted,
 )
 from gptoss_flow.plan.plan import Node, Plan
+from gptoss_flow.record.state import step_of
 
 CANCELLED = "cancelled"
 IN_THE_AIR = ("timeout", CANCELLED)
@@ -153,7 +153,7 @@ def node_of(plan: Plan, unit: str) -> Node | None:
     """The step of a unit (`outer[3].inner[2]`) in the flow or one inside it; None where there is none any more."""
     node: Node | None = None
     inside: Plan | None = plan
-    for part in re.sub(r"\[\d+\]", "", unit).split("."):
+    for part in step_of(unit).split("."):
         node = inside.nodes.get(part) if inside is not None else None
         inside = node.inner if node is not None else None
     return node

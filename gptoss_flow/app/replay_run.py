@@ -79,7 +79,7 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
     journal = Journal(views, clock, redact=EventRedactor(redactor))
     live = None if how == "strict" else _live(started, bound, journal.emit, clock, offline)
     apart = Apart(bound.plan)
-    models, tools = _adapters(how, tape, redactor, bound, started, live, apart)
+    models, tools = _adapters(how, tape, redactor, bound, recorded, live, apart)
     executor = Executor(
         bound.plan,
         scope=bound.scope,
@@ -136,12 +136,12 @@ def _adapters(
     tape: Tape,
     redactor: Redactor,
     bound: BoundFlow,
-    started: RunStarted,
+    recorded: RunState,
     live: Models | None,
     apart: Apart,
 ) -> tuple[Models, FlowTools]:
     def defaults(server: str) -> list[Mapping[str, Json]]:
-        if started.given.get("model"):
+        if recorded.started is not None and recorded.started.given.get("model"):
             return [{}]  # a script has no profile
         return [each.profile.request_params() for each in bound.profiles[server].alternatives]
 
@@ -149,7 +149,8 @@ def _adapters(
     masked = masking(redactor) or (lambda tool: tool)
     may_read = how == "lenient"
     tools = FlowTools(
-        lambda tool: ReplayedTool(masked(tool), replayed, may_read=may_read), RecordedServers(tape.tools)
+        lambda tool: ReplayedTool(masked(tool), replayed, may_read=may_read),
+        RecordedServers(bound.plan, recorded.told_tools),
     )
     if how == "verify" and live is not None:
         return VerifiedModels(tape, live, apart), tools

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -32,20 +33,43 @@ class RecordedTool:
 
 
 class RecordedServers:
-    """`app.tools.OfServers` over a record: what models were told of tools then, by name."""
+    """`app.tools.OfServers` over a record: what models were told of tools then."""
 
-    def __init__(self, told: Mapping[str, Mapping[str, Json]]) -> None:
-        self._told = told
+    def __init__(self, root: Plan, told: Mapping[str, Mapping[str, Mapping[str, Json]]]) -> None:
+        """`told`: by step, as the record has them, and by name."""
+        self._of_flow: dict[int, dict[str, Mapping[str, Json]]] = defaultdict(dict)
+        self._anywhere: dict[str, Mapping[str, Json]] = {}
+        for step, tools in told.items():
+            self._anywhere |= tools
+            for plan in _plans_of(root, step.split(".")):
+                self._of_flow[id(plan.loaded)] |= tools
 
     def tools(self, plan: Plan) -> dict[str, Tool]:
+        """Servers of two flows may share a name: what another flow's models were told is the second choice."""
         found: dict[str, Tool] = {}
-        for name, told in self._told.items():
+        own = self._of_flow.get(id(plan.loaded), {})
+        known = {name.partition(".")[0] for name in own}
+        for name, told in {**self._anywhere, **own}.items():
             server, _, tool = name.partition(".")
-            given = plan.loaded.data["tool_servers"][server] if server in plan.tool_servers else None
-            if given is not None and tool in (given.get("tools") or (tool,)):
+            if server not in plan.tool_servers or (server in known and name not in own):
+                continue
+            given = plan.loaded.data["tool_servers"][server]
+            if tool in (given.get("tools") or (tool,)):
                 described, parameters = str(told.get("description", "")), told.get("parameters") or {}
                 found[name] = RecordedTool(name, described, parameters, code=server_code(given, tool))
         return found
+
+
+def _plans_of(plan: Plan, path: Sequence[str]) -> Iterator[Plan]:
+    """The flows that a step (`outer`, `inner`) may be of: another one may stand in for the flow inside a step."""
+    node = plan.nodes.get(path[0])
+    if node is None:
+        return
+    if len(path) == 1:
+        yield plan
+    for one in (node, node.fallback):
+        if one is not None and one.inner is not None and len(path) > 1:
+            yield from _plans_of(one.inner, path[1:])
 
 
 class ReplayedTool:

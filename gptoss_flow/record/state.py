@@ -36,6 +36,7 @@ from gptoss_flow.events import (
 )
 
 _ITEM = re.compile(r"(.+)\[(\d{1,9})\]")
+_INDEX = re.compile(r"\[\d+\]")
 _ROOT_STEP = re.compile(r"[.\[]")
 _DEEPEST = 50
 """Items within items within items; a name with more brackets is just a name."""
@@ -126,8 +127,8 @@ class RunState:
     servers: dict[str, ServerView] = field(default_factory=dict)
     tokens: Tokens = field(default_factory=Tokens)
     tool_calls: int = 0
-    told_tools: dict[str, dict[str, Json]] = field(default_factory=dict)
-    """What models were told of tools, by name: `description` and `parameters`."""
+    told_tools: dict[str, dict[str, Mapping[str, Json]]] = field(default_factory=dict)
+    """What the models of each step, its items together, were told of tools, by name."""
     ran_s: float = 0.0
     """How long the run went on, all its lives together without the time between them."""
     warnings: list[Warned] = field(default_factory=list)
@@ -170,7 +171,9 @@ class RunState:
             case PromptRendered():
                 step = self.step(event.step)
                 step.attempts = max(step.attempts, event.attempt)
-                self.told_tools |= {str(tool.get("name")): tool for tool in event.tools}
+                if event.tools:
+                    told = self.told_tools.setdefault(step_of(event.step), {})
+                    told |= {str(tool.get("name")): tool for tool in event.tools}
             case GenerationFinished():
                 self.step(event.step).tokens.add(event.usage)
                 self.tokens.add(event.usage)
@@ -215,6 +218,11 @@ class RunState:
                 parent.items[index] = StepView(step_id, parent.kind)
             return parent.items[index]
         return self.steps.setdefault(step_id, StepView(step_id))
+
+
+def step_of(unit: str) -> str:
+    """The step of an item, and of what is in one: `outer.inner` of `outer[3].inner[0]`."""
+    return _INDEX.sub("", unit) if "[" in unit else unit
 
 
 def _begin_again(step: StepView) -> None:

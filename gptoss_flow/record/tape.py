@@ -95,8 +95,6 @@ class Tape:
     """By the id of a call that a person was to decide, or in place of one: what became of it, each time."""
     taken: dict[str, deque[Outcome | None]] = field(default_factory=lambda: defaultdict(deque))
     """Of each time that a unit's turn came: the result that was taken from elsewhere; None: it ran."""
-    tools: dict[str, Mapping[str, Json]] = field(default_factory=dict)
-    """What models were told of each tool that they might call, by its name."""
     cuts: dict[tuple[str, str, int], int] = field(default_factory=dict)
     """Server, hash of a text and limit in tokens: the number of characters that was kept."""
 
@@ -107,8 +105,6 @@ class Tape:
         for stamped in events:
             if isinstance(cut := stamped.event, TextCut):
                 tape.cuts[cut.server, cut.text_sha256, cut.limit] = cut.chars
-            if isinstance(prompt := stamped.event, PromptRendered):
-                tape.tools |= {str(tool.get("name")): tool for tool in prompt.tools}
             reader.take(stamped)
         for unit, performances in reader.units.items():
             for each in performances:

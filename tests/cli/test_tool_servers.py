@@ -84,6 +84,26 @@ def test_steps_models_and_inner_flows_use_servers_and_functions(command: Command
     assert verdicts["asked"] == "tools changed"
 
 
+def test_servers_of_two_flows_may_share_a_name_and_differ(command: Command, flow: str) -> None:
+    """Each model is told of its own flow's; so it is in a replay, and where it is asked what would run again."""
+    asks = "  asked: {prompt: {user: What?, tools: [beans]}}\n"
+    other = SERVER.replace("well]", "pulled]")
+    inner = f"version: 1\ntool_servers:\n  beans: {{{other}}}\nsteps:\n{asks}"
+    Path("inner/inner.yaml").write_text(inner)
+    Path("flow.yaml").write_text(
+        f"version: 1\ntool_servers:\n  beans: {{{SERVER}}}\nsteps:\n{asks}"
+        "  within: {flow: inner/inner.yaml, needs: [asked]}\n  spare:\n    check: [false]\n    needs: [within]\n"
+        "    on_error: {fallback: {flow: inner/inner.yaml}}\n"
+    )
+    Path("replies.yaml").write_text("default: It is late.\n")
+    code, _, err = command("run", flow, "--model", "scripted:replies.yaml")
+    assert code == 0, err
+    code, out, err = command("replay")
+    assert (code, "3 requests" in out) == (0, True), err
+    code, out, _ = command("plan", flow, "--explain", "--json")
+    assert {step["unit"]: step["verdict"] for step in json.loads(out)["steps"]}["within.asked"] == "reuse"
+
+
 def test_only_the_servers_of_steps_that_run_are_started(command: Command, flow: str) -> None:
     Path("flow.yaml").write_text(
         f"version: 1\ntool_servers:\n  beans: {{{SERVER}}}\n  gone: {{command: [no-such-program]}}\n"
