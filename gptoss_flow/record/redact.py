@@ -28,7 +28,7 @@ STRUCTURE: Final = frozenset(
         "run_id", "flow", "started_at", "resumed_at", "version", "steps", "servers", "needs", "final", "repo_sha",
         "server", "state", "step", "kind", "mode", "channel", "call_id", "tool", "effect", "outcome", "reason",
         "status", "finish_reason", "usage", "timings", "tokens", "key", "reused", "redo", "assume_done", "changed",
-        "permission",
+        "permission", "since",
     }
 )  # fmt: skip
 """Fields of events that hold our own words and the flow's names. Everything else is searched."""

@@ -149,6 +149,7 @@ SHAPES = (
     Shape("telegram_token", (":AA",), rf"[0-9]{{8,10}}:AA{_WORD}{{33}}"),
     Shape("sendgrid_key", ("SG.",), rf"SG\.{_WORD}{{16,22}}\.{_WORD}{{32,43}}"),
     Shape("twilio_key", ("SK",), rf"{_START}(SK[0-9a-f]{{32}}){_END}"),
+    Shape("mailgun_key", ("key-",), rf"{_START}(key-[0-9a-f]{{32}}){_END}"),
     Shape("mailchimp_key", ("-us",), rf"{_START}([0-9a-f]{{32}}-us[0-9]{{1,2}}){_END}"),
     # models
     Shape("anthropic_key", ("sk-ant-",), rf"sk-ant-{_WORD}{{20,}}"),
@@ -174,8 +175,8 @@ SHAPES = (
         "private_key",
         (" PRIVATE KEY",),
         r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-        r"(?:\s|\\[nr])*(?:[A-Za-z-]+: [^\n\\]*(?:\s|\\[nr])+)*"
-        r"([A-Za-z0-9+/=]{16}(?:[A-Za-z0-9+/=\s]|\\[nr])*)",
+        r"(?:\s|\\+[nr])*(?:[A-Za-z-]+: [^\n\\]*(?:\s|\\+[nr])+)*"
+        r"([A-Za-z0-9+/=]{16}(?:[A-Za-z0-9+/=\s]|\\+[nr])*)",  # escaped once, or once more
     ),
     Shape(
         "password",

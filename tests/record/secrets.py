@@ -62,6 +62,7 @@ SHAPED: dict[str, tuple[str, ...]] = {
     "telegram_token": ("123456789" + ":AA" + _any(33),),
     "sendgrid_key": ("S" + "G." + _any(22) + "." + _any(43),),
     "twilio_key": ("S" + "K" + _any(32, _HEX),),
+    "mailgun_key": ("ke" + "y-" + _any(32, _HEX),),
     "mailchimp_key": (_any(32, _HEX) + "-us" + "12",),
     "anthropic_key": ("sk" + "-ant-api03-" + _any(90),),
     "openai_key": ("sk" + "-proj-" + _any(80), "sk" + "-" + _any(48)),
@@ -81,6 +82,7 @@ SHAPED: dict[str, tuple[str, ...]] = {
     "private_key": (
         f"{_PEM.format('BEGIN')}\n{_KEY}\n{_PEM.format('END')}",
         f"{_PEM.format('BEGIN')}\\n{_any(60)}\\n{_PEM.format('END')}",
+        f"{_PEM.format('BEGIN')}\\\\n{_any(61)}\\\\n{_any(59)}\\\\n{_PEM.format('END')}",
         f"{_PEM.format('BEGIN')}\nProc-Type: 4,ENCRYPTED\n\n{_KEY}\n{_PEM.format('END')}",
     ),
     "password": (
