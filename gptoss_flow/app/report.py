@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gptoss_flow.app.runs import Run, run_folder, run_json
-from gptoss_flow.record.append import record_error
+from gptoss_flow.errors import Problem, RecordError
 from gptoss_flow.record.folder import EVENTS
 from gptoss_flow.record.index import is_running
 from gptoss_flow.record.journal_file import JournalDamage, read_journal
@@ -55,4 +55,5 @@ def write_report(path: Path, text: str) -> None:
         if unfinished:
             with suppress(OSError):
                 Path(unfinished).unlink()
-        raise record_error("write", path, error) from error
+        said = f"cannot write {path}: {error.strerror or type(error).__name__}"
+        raise RecordError(Problem(None, said, "write it elsewhere with --out")) from error

@@ -17,7 +17,7 @@ from gptoss_flow.events import (
     ToolFinished,
     ToolStarted,
 )
-from gptoss_flow.record.folder import EVENTS, find_run, list_runs
+from gptoss_flow.record.folder import EVENTS, STATE_FOLDER, find_run, list_runs
 from gptoss_flow.record.index import RunEntry, is_running, load_run, started_at
 from gptoss_flow.record.journal_file import JournalDamage, read_journal
 from gptoss_flow.record.state import RunState, StepView, Tokens, in_order
@@ -52,9 +52,12 @@ def run_folder(base: Path, wanted: str) -> Path:
         if not folder.is_dir():
             raise RecordError(f"there is no folder {wanted}")
         return folder
-    if wanted in LATEST and (runs := list_runs(base)):
+    if wanted not in LATEST:
+        return find_run(base, wanted)
+    if runs := list_runs(base):
         return runs[-1]
-    return find_run(base, wanted)
+    said = f"no run is on record under {base / STATE_FOLDER}"
+    raise RecordError(Problem(None, said, "run a flow here, or name the folder of a run"))
 
 
 def open_run(base: Path, wanted: str) -> Run:

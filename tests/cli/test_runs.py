@@ -60,7 +60,7 @@ def test_where_nothing_is_on_record_that_is_said(command: Command) -> None:
     assert command("ls") == (0, "", "no such run is on record in this folder\n")
     assert command("ls", "--json")[:2] == (0, "[]\n")
     code, _, err = command("show")
-    assert (code, "no run is on record there" in err) == (7, True)
+    assert (code, "no run is on record under" in err) == (7, True)
     assert command("rm", "--all", "--yes") == (0, "", "no run is to be removed\n")
 
 

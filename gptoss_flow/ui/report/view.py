@@ -271,7 +271,7 @@ class Report:
         """What a reader must know of this record: that it is no whole one."""
         said = {
             "running": "The run is still going on: this is what was on record when the report was made.",
-            "unfinished": "The record ends before the run does: its process was killed, or lost its power.",
+            "unfinished": "The record ends before the run does: its process was killed, or could write no more.",
         }
         lines = [said[self.status]] if self.status in said else []
         if self.started is None:
