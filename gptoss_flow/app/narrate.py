@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gptoss_flow.events import Json, ServerState
+from gptoss_flow.ui.progress import server_words
 
 Say = Callable[[str], None]
 OnChange = Callable[[ServerState, str, Mapping[str, Json]], None]
@@ -19,7 +20,7 @@ def narrated(say: Say) -> OnChange:
 
     def changed(state: ServerState, detail: str, facts: Mapping[str, Json]) -> None:
         nonlocal crash
-        line = detail if detail.startswith(state) else f"{state}: {detail}" if detail else state
+        line = server_words(state, detail)
         if state == "crashed":
             crash = line
         elif state not in ("stopping", "stopped"):

@@ -79,7 +79,7 @@ class BlockingClient:
                 yield event
                 if event.get("stop") is True:
                     return
-        raise _cut()
+        raise _cut("the stream ended without its last event")
 
     def _events(self, path: str, body: Mapping[str, Json], most: int) -> Iterator[str]:
         """The data of a stream's events, `most` of them on average size."""
@@ -131,7 +131,7 @@ class BlockingClient:
         except TimeoutError:
             raise self._timeout() from None
         except (OSError, Broken) as error:
-            raise StepError("server", f"the answer broke off: {wire.excerpt(str(error))}") from None
+            raise _cut(wire.excerpt(str(error))) from None
 
     def _hangs(self) -> bool:
         """Nothing came: whether the server gives no answer at all, however often it is asked."""
@@ -171,5 +171,5 @@ class BlockingClient:
         return wire.context_overflow(fault) or StepError("server", said, retryable=False)
 
 
-def _cut() -> StepError:
-    return StepError("server", "the answer broke off: the stream ended without its last event")
+def _cut(why: str) -> StepError:
+    return StepError("server", f"the answer broke off: {why}; see `gptoss-flow server status`")

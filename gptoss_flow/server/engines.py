@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from gptoss_flow.errors import Unavailable
+from gptoss_flow.errors import Problem, Unavailable
 from gptoss_flow.escape import one_line
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.server.environment import passed_environment
@@ -65,11 +65,15 @@ def find_engine(profile: Profile, state_root: Path, environ: Mapping[str, str]) 
     get_wheel = "pip install 'gptoss-flow[local]'"
     match wanted:
         case "llama-server":
-            raise Unavailable(f"there is no llama-server; {get_binary}, or set engine: embedded")
+            raise Unavailable(
+                key_problem("engine", "there is no llama-server", f"{get_binary}, or set engine: embedded")
+            )
         case "embedded":
-            raise Unavailable(f"the embedded engine is not installed; {get_wheel}, or set engine: llama-server")
+            hint = f"{get_wheel}, or set engine: llama-server"
+            raise Unavailable(key_problem("engine", "the embedded engine is not installed", hint))
         case _:
-            raise Unavailable(f"there is nothing to run a model with; {get_wheel}, or {get_binary}")
+            hint = f"{get_wheel}, or {get_binary}"
+            raise Unavailable(Problem(None, "there is nothing to run a model with", hint))
 
 
 @cache  # all that the wheel says of itself is read for it

@@ -18,6 +18,7 @@ from gptoss_flow.events import (
     RunResumed,
     RunStarted,
     ServerChanged,
+    ServerState,
     Stamped,
     StepFinished,
     StepRetried,
@@ -184,7 +185,14 @@ def _server(event: ServerChanged) -> str:
         return f"{found}{after}: {facts['model']}, {slots}, {facts.get('engine', '?')}"
     if state == "stopped" and event.detail:
         return event.detail
-    return f"{state}: {event.detail}" if event.detail else state
+    return server_words(state, event.detail)
+
+
+def server_words(state: ServerState, detail: str) -> str:
+    """`starting: model x.gguf`; `loading the model` says it all."""
+    if detail.startswith(f"{state} "):
+        return detail
+    return f"{state}: {detail}" if detail else state
 
 
 def _end(event: RunFinished) -> list[str]:

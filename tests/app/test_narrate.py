@@ -17,3 +17,10 @@ def test_a_crash_is_told_only_where_another_try_follows() -> None:
         changed(state, detail, {})  # type: ignore[arg-type]
     changed("stopped", "", {})
     assert said == ["starting: model m", "crashed: one", "starting: model m"]
+
+
+def test_what_says_its_state_itself_is_told_as_it_is() -> None:
+    said: list[str] = []
+    narrated(said.append)("loading", "loading the model", {})
+    narrated(said.append)("loading", "", {})
+    assert said == ["loading the model", "loading"]
