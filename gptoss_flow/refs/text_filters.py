@@ -11,8 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
-import re2
-
+from gptoss_flow import patterns
 from gptoss_flow.events import Json
 from gptoss_flow.refs.errors import EvaluationError, Refused
 from gptoss_flow.refs.values import MAX_TEXT, bounded, fit, fit_items, kind_of, to_json, to_text, weigh
@@ -171,16 +170,11 @@ def sha256(value: Json) -> str:
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> Any:
     """A pattern in RE2's syntax: no backtracking, so no back references and no look-around."""
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else ""
-        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise Refused(
-            f"cannot read the pattern {json.dumps(pattern, ensure_ascii=False)[:60]}: {reason}"
-        ) from None
+        return patterns.compile_pattern(pattern)
+    except ValueError as error:
+        shown = json.dumps(pattern, ensure_ascii=False)[:60]
+        raise Refused(f"cannot read the pattern {shown}: {error}") from None
 
 
 def regex_search(value: Json, pattern: Json) -> Json:

@@ -231,7 +231,7 @@ class StepContext(Protocol):
         """Let a person decide on a call."""
 
     async def body(self) -> Mapping[str, Any]:
-        """The kind's own keys, every value rendered; `2s` is text then, until the kind's model reads it (`RENDERED`)."""
+        """The kind's own keys, every value rendered: `2s` is text until the kind's model reads it (`RENDERED`)."""
 
     async def model(self) -> Model:
         """The model behind the step's server, ready."""

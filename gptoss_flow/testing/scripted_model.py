@@ -11,7 +11,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import re2
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -21,6 +20,7 @@ from gptoss_flow.events import Channel
 from gptoss_flow.fields import Duration, Strict
 from gptoss_flow.lang.document import read_document
 from gptoss_flow.lang.problems import problems_of
+from gptoss_flow.patterns import compile_pattern
 from gptoss_flow.ports import (
     Clock,
     Generation,
@@ -94,10 +94,9 @@ class Reply(Strict):
     @classmethod
     def _is_an_expression(cls, pattern: str | None) -> str | None:
         try:
-            re2.compile(pattern or "", _quietly())
-        except re2.error as error:
-            said = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-            raise PydanticCustomError("regex", "is no regular expression: {why}", {"why": said}) from None
+            compile_pattern(pattern or "")
+        except ValueError as error:
+            raise PydanticCustomError("regex", "is no regular expression: {why}", {"why": str(error)}) from None
         return pattern
 
     @model_validator(mode="after")
@@ -112,7 +111,7 @@ class Reply(Strict):
             (self.step is None or self.step in (prompt.step, re.sub(r"\[[^]]*\]", "", prompt.step)))
             and (self.turn is None or self.turn == _turn(prompt.messages))
             and (self.contains is None or self.contains in asked)
-            and (self.matches is None or re2.search(self.matches, asked) is not None)
+            and (self.matches is None or compile_pattern(self.matches).search(asked) is not None)
         )
 
 
@@ -242,12 +241,6 @@ class ScriptedModel:
             said = f"the script has no reply for this prompt{step}"
             raise StepError("model", f'{said}: add one to "replies", or a "default"', retryable=False)
         return Reply(text=self._script.default)
-
-
-def _quietly() -> re2.Options:
-    options = re2.Options()
-    options.log_errors = False  # else the library writes to standard error itself
-    return options
 
 
 def _turn(messages: Sequence[Message]) -> int:

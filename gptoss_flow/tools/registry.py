@@ -111,7 +111,8 @@ class FlowNames:
         entries = found.get(name, [])
         if not entries:
             allowed: Collection[str] = [*self._builtin, *self.servers, *found]
-            raise NotAToolError(Problem(mark, f'"{name}" is not a tool', suggest(name, allowed)))
+            hint = FUNCTION_HINT if name.endswith(".py") else suggest(name, allowed)
+            raise NotAToolError(Problem(mark, f'"{name}" is not a tool', hint))
         if len({entry.value for entry in entries}) > 1:
             owners = " and ".join(owner_of(entry) for entry in entries)
             raise NotAToolError(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
-import re2
 from pydantic import Field
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json
+from gptoss_flow.patterns import compile_pattern
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.base import Arguments, BuiltIn
 from gptoss_flow.tools.walk import Entry, walk
@@ -99,13 +99,10 @@ def _finder(arguments: SearchText) -> Find:
             return lambda line: at if (at := line.find(wanted)) >= 0 else None
         small = wanted.lower()
         return lambda line: at if (at := line.lower().find(small)) >= 0 else None
-    options = re2.Options()
-    options.log_errors = False
-    options.case_sensitive = not arguments.ignore_case
     try:
-        compiled: Any = re2.compile(wanted, options)
-    except re2.error as error:
-        raise refusal(f"the pattern is no expression that RE2 understands: {error.args[0]!s}") from None
+        compiled = compile_pattern(wanted, ignore_case=arguments.ignore_case)
+    except ValueError as error:
+        raise refusal(f"the pattern is no expression that RE2 understands: {error}") from None
 
     def find(line: str) -> int | None:
         match = compiled.search(line)

@@ -105,6 +105,7 @@ def test_a_tool_is_called_with_words_or_json(command: Command, flow: Path) -> No
     ("call", "code", "said"),
     [
         (["nope"], 2, '"nope" is not a tool; allowed: read_file'),
+        (["./helpers.py"], 2, "a function is named ./file.py:function (beside the flow)"),
         (["raed_file", "path=x"], 2, '"raed_file" is not a tool; did you mean "read_file"?'),
         (["read_file"], 2, 'tool "read_file" needs the argument "path"'),
         (["read_file", "path"], 2, "path: an argument is given as KEY=VALUE"),
