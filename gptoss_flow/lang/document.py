@@ -288,24 +288,31 @@ class _Builder:
                 self._fail(at, f"the key *{_short(name)} is not text", "a key must be text")
             self._named(here, value, at)
             return
+        self._expand(1, at)
         node = self._add(here, self._copy(value, len(self.stack), at), at)
         if original in self.kids:
             self.kids[node] = self.kids[original]
 
     def _copy(self, value: Any, depth: int, at: int) -> Any:
         """A value of its own for an alias: what one step's copy is changed to must not show in another's."""
-        self.expanded += 1
+        if type(value) is not dict and type(value) is not list:
+            return value
+        if depth > MAX_DEPTH:
+            self._fail(
+                at, f"with this alias there are more than {MAX_DEPTH} levels of nesting", "write it flatter"
+            )
+        self._expand(len(value), at)
+        copied = value.copy()
+        for key, item in value.items() if type(value) is dict else enumerate(value):
+            if type(item) is dict or type(item) is list:
+                copied[key] = self._copy(item, depth + 1, at)
+        return copied
+
+    def _expand(self, values: int, at: int) -> None:
+        """Count what aliases stand for, before it is made."""
+        self.expanded += values
         if self.expanded > MAX_EXPANDED:
             self._fail(at, f"the aliases stand for more than {MAX_EXPANDED:,} values", "write it without aliases")
-        if type(value) is dict or type(value) is list:
-            if depth > MAX_DEPTH:
-                self._fail(
-                    at, f"with this alias there are more than {MAX_DEPTH} levels of nesting", "write it flatter"
-                )
-            if type(value) is dict:
-                return {key: self._copy(item, depth + 1, at) for key, item in value.items()}
-            return [self._copy(item, depth + 1, at) for item in value]
-        return value
 
     def _merge(self, opened: _Open, value: Any, node: int) -> None:
         """`<<`: keys of other mappings, before our own, which win; of two mappings the first one wins."""
@@ -319,6 +326,10 @@ class _Builder:
         for data, numbers in sources:
             if not isinstance(data, dict) or not isinstance(numbers, dict):
                 self._note(self.keys[node], "<< takes a mapping or a list of mappings", "as in <<: *name")
+                continue
+            if not opened.data:
+                opened.data.update(data)
+                opened.kids.update(numbers)
                 continue
             for key in data:
                 if key not in opened.data:
