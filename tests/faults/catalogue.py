@@ -1,24 +1,14 @@
 """The faults of servers and their client, and what holds each: an ordinary test, a scene, or nothing yet.
 
 The rows' numbers are those of the design's list of faults and attacks: A of a server's start, stop and identity, B
-of the client, C of the record, E of what models say, F of what tools and others may do and see.
+of the client, C of the record, D of flow files, E of what models say, F of what tools and others may do and see.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Row(NamedTuple):
-    """A fault. `held_by`: tests as `path::name`, below `tests/`, and scenes by their names."""
-
-    fault: str
-    held_by: tuple[str, ...]
-
-
-def _row(fault: str, *held_by: str) -> Row:
-    return Row(fault, held_by)
-
+from tests.faults.flow_rows import FLOW_ROWS
+from tests.faults.row import Row
+from tests.faults.row import row as _row
 
 _MANAGER = "server/test_manager.py::test_"
 _GUARDIAN = "server/test_guardian.py::test_"
@@ -248,8 +238,28 @@ ROWS: dict[str, Row] = {
         "record/test_index.py::test_a_harmed_index_changes_nothing",
         "record/test_index.py::test_a_locked_index_is_passed_by",
     ),
+    "C19": _row(
+        "records of older versions",
+        "record/test_golden.py::test_it_is_read_whole",
+        "record/test_golden.py::test_every_view_shows_it",
+        "record/test_golden.py::test_it_is_resumed_and_what_finished_is_not_run_again",
+    ),
+    "C20": _row(
+        "an answer that spells lines of a log",
+        "record/test_rlog.py::test_no_text_can_forge_a_line_or_a_field",
+        "record/test_rlog.py::test_whatever_the_text_the_lines_and_fields_are_ours",
+        "record/test_codec.py::test_every_event_comes_back_as_it_was",
+        "record/test_codec.py::test_no_text_can_make_a_record_look_summed",
+    ),
+    "C21": _row(
+        "a log of a million lines",
+        "long-log",
+        "record/test_rlog_tail.py::test_the_last_lines_of_a_long_file_are_found",
+        "record/test_rlog_tail.py::test_what_is_added_comes_once_and_in_whole_lines",
+    ),
     "C22": _row("the run's folder is removed", "folder-removed"),
     "C23": _row("few files may be open", "few-files", "failed-open"),
+    **FLOW_ROWS,
     "E01": _row(
         "contents that spell control tokens",
         "control-strings",

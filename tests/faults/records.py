@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from gptoss_flow.record.journal_file import JournalDamage, read_journal
+from tests.benchmarks.rlog import log_of, measure
 from tests.faults.stage import ASK, SCRIPTED, Figure, Scene, Stage, Tally
 
 
@@ -64,4 +67,24 @@ def broken_flow(stage: Stage) -> Figure:
     )
 
 
-SCENES: dict[str, Scene] = {"broken-flow": broken_flow, "torn-record": torn, "no-room": no_room}
+def long_log(stage: Stage) -> Figure:
+    """A log of a million lines is counted in 10 s and 100 MB, one of a quarter in a quarter of the time."""
+    seen = list[tuple[float, float]]()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "long.rlog")
+        for rounds in (31_250, 125_000):
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(log_of(rounds, "A few words of text, as they are."))
+            _, cpu_s, megabytes = measure("stats", "--json", str(path))
+            seen.append((cpu_s, megabytes))
+    (quarter_s, _), (whole_s, megabytes) = seen
+    said = f"a quarter of a million lines {quarter_s:.1f} s, a million {whole_s:.1f} s, {megabytes:.0f} MB"
+    return Figure(said, whole_s <= 10 and whole_s <= 4 * 1.5 * quarter_s and megabytes <= 100)
+
+
+SCENES: dict[str, Scene] = {
+    "broken-flow": broken_flow,
+    "torn-record": torn,
+    "no-room": no_room,
+    "long-log": long_log,
+}

@@ -6,6 +6,7 @@ from tests.faults import (
     browsing,
     client,
     crashes,
+    flows,
     identity,
     patches,
     prompts,
@@ -22,6 +23,7 @@ SCENES: dict[str, Scene] = {
     for room in (
         records,
         record_scenes,
+        flows,
         patches,
         browsing,
         sandboxed,

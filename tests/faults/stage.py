@@ -30,10 +30,6 @@ steps:
 RUN = ("run", "flow.yaml", "--events")
 
 
-class Unplayable(Exception):
-    """What a scene needs is not here."""
-
-
 @dataclass(frozen=True)
 class Figure:
     """What a scene came to, and whether that is what was wanted."""
