@@ -44,9 +44,9 @@ def test_each_key_is_told_at_its_own_place_in_its_own_file(tmp_path: Path, resol
     with pytest.raises(Invalid) as caught:
         require_options(resolved, Path("m.gguf"), machine(tmp_path), tmp_path / "state")
     assert [str(problem) for problem in caught.value.problems] == [
-        "team.yaml:3:12: llama-server 6200 (abc) has no option for kv_cache.unified: True; remove the key, take "
+        "team.yaml:3:12: llama-server 6200 (abc) has no option for kv_cache.unified: true; remove the key, take "
         "another build of llama-server (binary, $LLAMA_SERVER), or set engine: embedded",
-        "mine.yaml:5:3: extra_args: llama-server 6200 (abc) does not know --tools; see llama-server --help",
+        "mine.yaml:5:5: extra_args: llama-server 6200 (abc) does not know --tools; see llama-server --help",
     ]
 
 
