@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def make_private(folder: Path) -> None:
+def create_private(folder: Path) -> None:
     """Create a folder, and those above it that are missing, each for this user alone. Raises `OSError`."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):

@@ -14,7 +14,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from gptoss_flow.errors import Problem, Unavailable
-from gptoss_flow.private_folders import make_private
+from gptoss_flow.private_folders import create_private
 
 VARIABLE = "TIKTOKEN_ENCODINGS_BASE"
 """Names a folder that holds the table; openai-harmony reads it, and downloads where it is not set."""
@@ -92,7 +92,7 @@ def spelled(token: bytes) -> str:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees all of it or none, whoever else writes it at the same time."""
-    make_private(path.parent)
+    create_private(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

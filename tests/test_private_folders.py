@@ -12,7 +12,7 @@ from gptoss_flow import vocabulary
 from gptoss_flow.app.source_cache import SourceCache
 from gptoss_flow.lang.elsewhere import Fetched
 from gptoss_flow.lang.sources import UrlSource
-from gptoss_flow.private_folders import make_private
+from gptoss_flow.private_folders import create_private
 from gptoss_flow.server import built
 from gptoss_flow.server.gguf_cache import header_of
 from gptoss_flow.server.model_cache import fetch_download
@@ -62,7 +62,7 @@ def test_no_other_user_can_get_at_what_is_kept(tmp_path: Path, keep: Callable[[P
 
 def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    make_private(tmp_path / "a" / "b")
-    make_private(tmp_path / "a" / "b")
+    create_private(tmp_path / "a" / "b")
+    create_private(tmp_path / "a" / "b")
     modes = [(tmp_path / name).stat().st_mode & 0o777 for name in (".", "a", "a/b")]
     assert modes == [0o755, 0o700, 0o700]

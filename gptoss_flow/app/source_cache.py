@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gptoss_flow.lang.elsewhere import Fetched, Pin
 from gptoss_flow.lang.sources import GitSource, Source
-from gptoss_flow.private_folders import make_private
+from gptoss_flow.private_folders import create_private
 
 
 class SourceCache:
@@ -46,7 +46,7 @@ class SourceCache:
 
 
 def _write(path: Path, content: bytes) -> None:
-    make_private(path.parent)
+    create_private(path.parent)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         try:
             file.write(content)

@@ -16,7 +16,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from gptoss_flow.private_folders import make_private
+from gptoss_flow.private_folders import create_private
 from gptoss_flow.user_path import user_path
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -197,7 +197,7 @@ def kept(name: str, find: Callable[[], Any]) -> Any:
         pass
     said = find()
     try:
-        make_private(place.parent)
+        create_private(place.parent)
         unfinished = place.with_name(f"{place.name}.{os.getpid()}")
         unfinished.write_text(json.dumps({"program": program, "said": said}), encoding="utf-8")
         unfinished.replace(place)

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from gptoss_flow.errors import Unavailable
-from gptoss_flow.private_folders import make_private
+from gptoss_flow.private_folders import create_private
 from gptoss_flow.server.problems import key_problem
 
 TINY = "tiny-gpt-oss"
@@ -31,7 +31,7 @@ def build(cache_dir: Path, report: Callable[[str], None] = lambda line: None) ->
 
     path = _path(cache_dir)
     try:
-        make_private(path.parent)
+        create_private(path.parent)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
                 report(f"assembling {path.name} (23 MB) from the package's own weights")

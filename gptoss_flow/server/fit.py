@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.lang.profile import Profile
-from gptoss_flow.private_folders import make_private
+from gptoss_flow.private_folders import create_private
 from gptoss_flow.server.command import told
 from gptoss_flow.server.engines import find_binary
 from gptoss_flow.server.environment import passed_environment
@@ -65,7 +65,7 @@ def shares(profile: Profile, model: Path, environ: Mapping[str, str], cache_dir:
         found = _ask(profile, model, program, server, passed_environment(environ))
         if found:
             with contextlib.suppress(OSError):
-                make_private(kept.parent)
+                create_private(kept.parent)
                 partial = kept.with_suffix(f".{os.getpid()}")
                 partial.write_text(json.dumps([asdict(share) for share in found]), "utf-8")
                 partial.replace(kept)

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gptoss_flow.events import Json
-from gptoss_flow.private_folders import make_private
+from gptoss_flow.private_folders import create_private
 from gptoss_flow.server.gguf_header import GgufHeader, Omitted, Value, read_header
 
 FORMAT = 1
@@ -52,7 +52,7 @@ def _keep(kept: Path, header: GgufHeader, identity: list[Json]) -> None:
     if len(body) > MAX_BYTES:
         return
     with contextlib.suppress(OSError):  # a cache that cannot be written is none
-        make_private(kept.parent)
+        create_private(kept.parent)
         partial = kept.with_suffix(f".{os.getpid()}")
         partial.write_bytes(_digest(body) + b"\n" + body)
         partial.replace(kept)

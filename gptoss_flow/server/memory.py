@@ -109,18 +109,18 @@ def misfit(
     if short := lacking(profile, shares):
         return short.total_bytes, _too_small(profile, facts, short)
     has_gpu = has_gpu and len(shares) < 2  # else what the devices hold has been judged
-    needed = reckoned(profile, facts, shares[-1:])
+    needed = replace(reckoned(profile, facts, shares[-1:]), program_bytes=0)
     if not shares:
         needed = replace(needed, weights_bytes=facts.size_bytes)
     if has_gpu:
-        needed = Estimate(weights_bytes=needed.weights_bytes, kv_bytes=0, compute_bytes=0, program_bytes=0)
-    needed_bytes = needed.total_bytes - needed.program_bytes
-    if needed_bytes <= memory_bytes:
+        needed = replace(needed, kv_bytes=0, compute_bytes=0)
+    if needed.total_bytes <= memory_bytes:
         return None
     read_whole = profile.model_copy(update={"mmap": False})
     hint = _smaller() if has_gpu else _advice(read_whole, facts, memory_bytes, has_gpu, needed, may_map=False)[1]
-    said = f"{path} needs {_size(needed_bytes)} ({_parts(profile, needed)})"
-    return needed_bytes, key_problem("model.quants", f"{said} and this machine has {_size(memory_bytes)}", hint)
+    said = f"{path} needs {_size(needed.total_bytes)} ({_parts(profile, needed)})"
+    problem = key_problem("model.quants", f"{said} and this machine has {_size(memory_bytes)}", hint)
+    return needed.total_bytes, problem
 
 
 def lacking(profile: Profile, shares: Sequence[Share]) -> Share | None:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 import filelock
 
 from gptoss_flow.errors import Problem, Unavailable
-from gptoss_flow.private_folders import make_private
+from gptoss_flow.private_folders import create_private
 from gptoss_flow.server import wheel
 from gptoss_flow.server.download import DownloadFailed, download, require_room
 from gptoss_flow.server.problems import key_problem
@@ -108,7 +108,7 @@ def fetch_download(
 def _storing(path: Path, cache_dir: Path, lock_file: Path, report: Callable[[str], None]) -> Iterator[None]:
     """Alone with the folder of `path`. What the disk refuses becomes `Unavailable`."""
     try:
-        make_private(path.parent)
+        create_private(path.parent)
         with _one_at_a_time(lock_file, report):
             yield
     except OSError as error:
