@@ -14,8 +14,9 @@ from gptoss_flow.fields import json_text
 from gptoss_flow.ports import Ask, Asking, nobody
 
 TERMINAL = "/dev/tty"
-MOST_SHOWN = 4000
-"""Characters of an argument; what is longer is said to be, and how much."""
+MOST_SHOWN, MOST_LINES = 4000, 40
+"""Characters and lines of an argument; what is longer is said to be, and how much. More lines would push the
+rest out of sight."""
 YES = ("y", "yes")
 
 
@@ -61,10 +62,11 @@ def question(asking: Asking) -> str:
     lines = [f"step {one_line(asking.step)} wants to call {one_line(asking.tool)}"]
     for name, value in asking.arguments.items():
         text = json_text(value)
-        more = f"… and {len(text) - MOST_SHOWN:,} characters more" if len(text) > MOST_SHOWN else ""
+        shown = "\n".join(text[:MOST_SHOWN].split("\n")[:MOST_LINES])
+        more = [f"… and {len(text) - len(shown):,} characters more"] if len(text) > len(shown) else []
         lines.append(f"  {one_line(name)}:")
-        lines += [f"  | {one_line(line)}" for line in [*text[:MOST_SHOWN].split("\n"), *([more] if more else [])]]
-    return "\n".join(lines) + "\nmake this call? [y/N] "
+        lines += [f"  | {one_line(line)}" for line in [*shown.split("\n"), *more]]
+    return "\n".join(lines) + f"\nmake this call of {one_line(asking.tool)}? [y/N] "
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from gptoss_flow.ports import Asking
 from gptoss_flow.testing.project import Project
-from gptoss_flow.ui.ask import MOST_SHOWN, question
+from gptoss_flow.ui.ask import MOST_LINES, MOST_SHOWN, question
 from tests.terminal import CTRL_C, CTRL_D, Terminal
 
 FLOW = """\
@@ -44,7 +44,7 @@ RUN = ("run", "flow.yaml", "--model", "scripted:replies.yaml")
 @pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
 def test_what_is_typed_decides(project: Project, keys: bytes, word: bytes, term: str) -> None:
     with Terminal(project, *RUN, term=term) as terminal:
-        terminal.until(b"path:\r\n  | a.md\r\nmake this call? [y/N] ")
+        terminal.until(b"path:\r\n  | a.md\r\nmake this call of read_file? [y/N] ")
         terminal.press(keys)
         terminal.until(b"wants to call list_files")
         terminal.until(b"[y/N] ")
@@ -55,7 +55,7 @@ def test_what_is_typed_decides(project: Project, keys: bytes, word: bytes, term:
 
 def test_ctrl_c_at_the_question_ends_the_run(project: Project) -> None:
     with Terminal(project, *RUN) as terminal:
-        terminal.until(b"make this call? [y/N] ")
+        terminal.until(b"[y/N] ")
         terminal.press(CTRL_C)
         assert terminal.end() == 130
 
@@ -81,5 +81,12 @@ def test_a_question_shows_all_of_a_call_and_nothing_in_it_can_seem_to_be_ours() 
         r"  é\n:",
         "  | " + "z" * MOST_SHOWN,
         "  | … and 1,000 characters more",
-        "make this call? [y/N] ",
+        "make this call of say? [y/N] ",
     ]
+
+
+def test_many_lines_do_not_push_the_rest_out_of_sight() -> None:
+    text = "\n" * 3000 + "rm -rf x"
+    shown = question(Asking(step="a", call_id="a.1", tool="shell", arguments={"command": text})).splitlines()
+    assert len(shown) == 2 + MOST_LINES + 2
+    assert shown[-2:] == ["  | … and 2,969 characters more", "make this call of shell? [y/N] "]
