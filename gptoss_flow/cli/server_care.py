@@ -10,13 +10,14 @@ import click
 from gptoss_flow.app import server_care
 from gptoss_flow.app.server_care import keepalive_json, one_server, warming_json
 from gptoss_flow.app.servers import Servers, server_json
+from gptoss_flow.cli import complete
 from gptoss_flow.cli.options import json_option
 from gptoss_flow.escape import one_line
 from gptoss_flow.fields import parse_duration
 from gptoss_flow.server.verbs import Running
 from gptoss_flow.ui.servers import draw_keepalives, draw_server, draw_warming
 
-server_argument = click.argument("server", metavar="[PROFILE|ID]", required=False)
+server_argument = click.argument("server", metavar="[PROFILE|ID]", required=False, shell_complete=complete.servers)
 
 
 def _every(_: click.Context, __: click.Parameter, given: str | None) -> float | None:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -16,6 +17,7 @@ from gptoss_flow.cli import complete
 from gptoss_flow.cli.main import cli, main
 from gptoss_flow.cli.shell import VARIABLE, command_of, shape_of
 from gptoss_flow.record.folder import RunFolder, new_run_id
+from gptoss_flow.server import record
 from gptoss_flow.testing.clock import ManualClock
 from gptoss_flow.tools import TOOLS
 from tests.conftest import need
@@ -75,6 +77,7 @@ def offered(command: click.Command, line: str) -> list[str]:
         ("run a.yaml -i path=prof", ["path=profiles/"]),
         ("run a.yaml -i style=@a", ["style=@a.yaml"]),
         ("infer --tools read_file,li", ["read_file,list_files"]),
+        ("infer --tools re", ["read_file", "repo_files"]),
         ("tools call apply_patch ", ["patch=", "dry_run="]),
         ("tools call write_file path=a mode=o", ["mode=overwrite"]),
         ("tools call apply_patch patch=@a", ["patch=@a.yaml"]),
@@ -95,6 +98,16 @@ def test_a_word_is_completed(shaped: click.Command, line: str, values: list[str]
 def test_the_shapes_offer_what_the_commands_themselves_offer(shaped: click.Command) -> None:
     for line in ("", "--", "run --", "server ", "server status --", "model p", "completion z"):
         assert offered(shaped, line) == offered(cli, line) != []
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["stop", "status", "logs", "warm", "restart", "keepalive start", "keepalive stop", "keepalive status"],
+)
+def test_every_verb_of_a_server_is_offered_those_that_run(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = [SimpleNamespace(name="demo", fingerprint="5ba8dcf1bbaac5a9")]
+    monkeypatch.setattr(record, "list_servers", lambda state_root: running)
+    assert offered(cli, f"server {verb} ") == ["demo", "5ba8dcf1bbaa"]
 
 
 @click.command()
