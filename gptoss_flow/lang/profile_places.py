@@ -15,7 +15,9 @@ ENTRY_POINTS = "gptoss_flow.profiles"
 """The entry-point group with which an installed package offers profiles: the value names the package that holds
 them, as YAML files."""
 
-SHIPPED = Path(__file__).parent.parent / "profiles"
+PROFILES = "profiles"
+"""The folder of shared profiles: beside a flow, in a project, in the user's configuration, in this package."""
+SHIPPED = Path(__file__).parent.parent / PROFILES
 SUFFIXES = (".yaml", ".yml")
 PROJECT = "project"
 _PROJECT_SIGNS = ("gptoss-flow.yaml", ".git")
@@ -61,10 +63,10 @@ def profile_files(folder: Path) -> list[Path]:
 
 def search_path(flow_dir: Path | None, cwd: Path) -> SearchPath:
     """`profiles/` beside the flow, in the project and of the user; installed packages'; the shipped ones."""
-    owners = {flow_dir / "profiles": "flow"} if flow_dir else {}
+    owners = {flow_dir / PROFILES: "flow"} if flow_dir else {}
     for folder, owner in (
-        (project_folder(cwd) / "profiles", PROJECT),
-        (Path(platformdirs.user_config_dir("gptoss-flow")) / "profiles", "user"),
+        (project_folder(cwd) / PROFILES, PROJECT),
+        (Path(platformdirs.user_config_dir("gptoss-flow")) / PROFILES, "user"),
         *_installed(),
         (SHIPPED, "built in"),
     ):

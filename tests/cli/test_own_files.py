@@ -85,6 +85,17 @@ def test_a_flow_that_says_so_lets_them_be_written(runs: Runs) -> None:
     assert (runs.folder / "own.py").read_text() == "x"
 
 
+def test_no_folder_becomes_the_projects(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a flow that lies elsewhere: who calls it below the project's folder finds that one's profiles."""
+    plant(runs.folder, {".git/HEAD": "", "below/here/x": ""})
+    monkeypatch.chdir(runs.folder / "below/here")
+    made = [{"turn": 1, "tool_calls": [write("profiles/local.yaml")]}, {"text": "{}"}]
+    runs.write("below/here/replies.yaml", json.dumps({"replies": made}))
+    done = runs.run(flow="../../flow.yaml")
+    assert done.code == 0, done.err
+    assert not Path("profiles").exists()
+
+
 def test_in_the_sandbox_they_are_only_read(runs: Runs) -> None:
     need("bubblewrap", found=probe() is None)
     line = f"for f in {' '.join(OWN)}; do echo x >> $f; rm -f $f; done; mv profiles p; echo y > app.py"
