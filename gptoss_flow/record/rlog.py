@@ -39,7 +39,7 @@ from gptoss_flow.events import (
     TrialFinished,
     Warned,
 )
-from gptoss_flow.record.append import AppendFile
+from gptoss_flow.record.append import AppendFile, record_error
 from gptoss_flow.record.rlog_lines import is_word
 
 LONGEST_TEXT = 4000
@@ -50,6 +50,7 @@ _FIELD = re.compile(
     r"(id|step|ts|tid|span|level|latency_ms|attempt|parent|sig|tokens_in|tokens_out|tokens_cached|model)="
 )
 _INTERRUPTED = re.compile(r"(?<![A-Za-z0-9_])i(?=nterrupted(?![A-Za-z0-9_]))")
+_CALL = re.compile(r"t(?P<start>!?):(?P<tool>\S+) id=(?P<id>\w+)")
 _NOT_WORD = re.compile(r"[^A-Za-z0-9_]")
 _PLAIN = re.compile(r"[\w/.][^\"'\\]*", re.ASCII)
 """Header values that YAML takes unquoted, unless they hold `: ` or ` #`."""
@@ -60,6 +61,7 @@ class Rlog:
 
     def __init__(self, path: Path) -> None:
         """The log of an interrupted run goes on where it ended. Raises `RecordError`."""
+        self._path = path
         self._file = AppendFile(path)
         self._begun = self._file.size() > 0
         if self._file.unfinished_tail():
@@ -124,7 +126,8 @@ class Rlog:
                     for verdict in event.verdicts
                 ]
             case RunResumed():
-                return [f"@resume ts={_ts(stamped)} version={_name(event.version)}"]
+                left = [f"t:{tool} id={call} interrupted → [error]" for call, tool in _unended(self._path)]
+                return [f"@resume ts={_ts(stamped)} version={_name(event.version)}", *left]
             case RoundFinished():
                 said = _text(event.output, seq)
                 return [f"@checkpoint span={self._word(event.step)} round={event.round} → {said}"]
@@ -206,6 +209,22 @@ class Rlog:
             self._words[text] = word
             self._taken.add(word)
         return word
+
+
+def _unended(path: Path) -> list[tuple[str, str]]:
+    """The calls that a life that was killed left without an end: id and tool. Raises `RecordError`."""
+    found: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            for line in lines:
+                if line.startswith("t") and (call := _CALL.match(line)):
+                    if call["start"]:
+                        found[call["id"]] = call["tool"]
+                    else:
+                        found.pop(call["id"], None)
+    except OSError as error:
+        raise record_error("read", path, error) from error
+    return [*found.items()]
 
 
 def _since(messages: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gptoss_flow.events import (
     Event,
     PromptRendered,
     RunFinished,
+    RunResumed,
     RunStarted,
     StepStarted,
     TokensArrived,
@@ -179,6 +180,24 @@ def test_a_tool_that_failed_says_so(tmp_path: Path) -> None:
     )
     assert [line.fields.get("result") for line in lines] == ["[running]", None, "[error]"]
     assert lines[1].raw == "o: id=a_1 no such file"
+
+
+def test_a_call_that_a_killed_life_left_open_ends_where_the_run_is_taken_up(tmp_path: Path) -> None:
+    path = tmp_path / "run.rlog"
+    ended = ToolStarted(step="a", call_id="a.1", tool="shell", arguments={"command": "t!:x id=forged"})
+    left_open = replace(ended, step="b", call_id="b.1")
+    rlog = Rlog(path)
+    for stamped in stamp([run_started(), ended, ToolFinished(step="a", call_id="a.1", tool="shell"), left_open]):
+        rlog.take(stamped)
+    rlog.close()
+    rlog = Rlog(path)
+    rlog.take(stamp([RunResumed(version="0.1.0", resumed_at="2026-01-01T00:00:01Z")])[0])
+    rlog.take(stamp([left_open, ToolFinished(step="b", call_id="b.1", tool="shell")])[0])
+    rlog.close()
+    lines = path.read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("@resume"))
+    assert lines[at + 1] == "t:shell id=b_1 interrupted → [error]"
+    assert lines[at + 2].startswith("t!:shell id=b_1 ")
 
 
 def test_a_models_calls_are_told_once(tmp_path: Path) -> None:
