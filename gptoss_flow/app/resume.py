@@ -47,8 +47,6 @@ class Interrupted:
     finished: dict[str, Finished]
     once: OnceSteps
     damage: JournalDamage
-    resumed: int
-    """How often it was resumed before."""
     panes: Panes
     """As the steps that ended well left them: those that run again make theirs anew."""
 
@@ -66,7 +64,7 @@ def take_up(path: Path) -> Interrupted:
 
 
 def _read(folder: RunFolder) -> Interrupted:
-    state, once, damage, last, resumed = RunState(), OnceSteps(), JournalDamage(), 0, 0
+    state, once, damage, last = RunState(), OnceSteps(), JournalDamage(), 0
     finished: dict[str, Finished] = {}
     screen = Screen()
     journal = folder.path / EVENTS
@@ -76,7 +74,6 @@ def _read(folder: RunFolder) -> Interrupted:
         screen.apply(stamped.event, stamped.time)
         _follow(finished, stamped.event, folder.run_id)
         last = max(last, stamped.seq)
-        resumed += isinstance(stamped.event, RunResumed)
     if state.started is None:
         hint = "nothing of it has happened: start the flow anew"
         raise RecordError(Problem(None, f"the record of run {folder.run_id} has no beginning", hint))
@@ -88,7 +85,6 @@ def _read(folder: RunFolder) -> Interrupted:
         finished=finished,
         once=once,
         damage=damage,
-        resumed=resumed,
         panes=left_by(screen.changes, finished),
     )
 
@@ -266,7 +262,7 @@ def resumption(interrupted: Interrupted, redo: Collection[str], assume_done: Col
         event=event,
         state=interrupted.state,
         damaged_lines=interrupted.damage.count,
-        life=interrupted.resumed + 1,
+        life=interrupted.state.resumed + 1,
         kept_log=log_then(started),
         panes=interrupted.panes,
     )

@@ -95,7 +95,7 @@ def run_json(run: Run) -> dict[str, Json]:
         "exit_code": finished.exit_code if finished else None,
         "error": finished.error if finished else "",
         "started_at": started.started_at if started else None,
-        "duration_s": finished.duration_s if finished else None,
+        "duration_s": run.state.took_s,
         "version": started.version if started else None,
         "inputs": started.inputs if started else {},
         "outputs": finished.outputs if finished else {},

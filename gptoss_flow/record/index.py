@@ -26,7 +26,7 @@ from gptoss_flow.record.journal_file import JournalDamage, read_journal
 from gptoss_flow.record.state import RunState, Tokens, fold
 
 INDEX = "index.sqlite"
-VERSION = 1
+VERSION = 2
 """Of the table; a file of another version is made anew."""
 BUSY_S = 0.2
 """How long to wait for another process that writes the index."""
@@ -165,7 +165,7 @@ def _read(folder: Path) -> RunEntry:
         started_at=began,
         status="unfinished" if finished is None else finished.status,
         exit_code=None if finished is None else finished.exit_code,
-        duration_s=None if finished is None else finished.duration_s,
+        duration_s=state.took_s,
         steps_done=sum(step.outcome is not None for step in state.steps.values()),
         steps=len(state.steps),
         tokens=state.tokens,

@@ -131,7 +131,16 @@ class RunState:
     """What the models of each step, its items together, were told of tools, by name."""
     ran_s: float = 0.0
     """How long the run went on, all its lives together without the time between them."""
+    resumed: int = 0
+    """How often it was."""
     warnings: list[Warned] = field(default_factory=list)
+
+    @property
+    def took_s(self) -> float | None:
+        """How long a run that ended was at work, all its lives together; None where it did not."""
+        if self.finished is None:
+            return None
+        return self.ran_s if self.resumed else self.finished.duration_s
 
     @property
     def status(self) -> RunStatus | None:
@@ -154,6 +163,7 @@ class RunState:
                     self.steps.setdefault(step_id, StepView(step_id)).kind = kind
             case RunResumed():
                 self.finished = None
+                self.resumed += 1
             case ServerChanged():
                 before = self.servers.get(event.server)
                 facts = event.facts or (before.facts if before else {})

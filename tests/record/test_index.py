@@ -51,11 +51,12 @@ def test_a_run_in_one_line(base: Path) -> None:
         started_at="2026-01-01T00:00:00+00:00",
         status="succeeded",
         exit_code=0,
-        duration_s=2.0,
+        duration_s=whole.duration_s,
         steps_done=3,
         steps=3,
         tokens=Tokens(computed=10, reused=30, generated=6),
     )
+    assert whole.duration_s == pytest.approx(0.026, abs=0.001), "of both of its lives, as its events tell"
     assert (cut.status, cut.exit_code, cut.duration_s, cut.steps_done, cut.steps) == (
         "unfinished",
         None,

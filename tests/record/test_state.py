@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gptoss_flow.events import (
@@ -12,6 +12,7 @@ from gptoss_flow.events import (
     RunFinished,
     RunResumed,
     ServerChanged,
+    Stamped,
     StepFinished,
     StepRetried,
     StepStarted,
@@ -36,7 +37,7 @@ def test_the_state_is_the_same_live_and_read_back(tmp_path: Path) -> None:
 
 
 @given(st.lists(any_event, max_size=8))
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_any_events_can_be_folded_and_every_cut_of_them_too(events: list[Event]) -> None:
     stamped = [decode(encode(one))[0] for one in stamp(events)]
     state = RunState()
@@ -214,4 +215,9 @@ def test_the_time_between_two_lives_is_not_time_that_the_run_took() -> None:
     )
     state = fold([*first, *second])
     assert (state.ran_s, state.tool_calls) == (4 + 1, 2)
+    assert (state.resumed, state.took_s) == (1, None)
+    end = RunFinished(status="succeeded", exit_code=0, outputs={}, tokens={}, duration_s=0.5)
+    state.apply(Stamped(9, START + 3602, end))
+    assert state.took_s == 4 + 1.5, "and not as long as its last life alone"
+    assert fold(stamp([run_started(), end])).took_s == 0.5
     assert fold(stamp([run_started(), Warned(message="the clock was set back")], apart_s=-5)).ran_s == 0
