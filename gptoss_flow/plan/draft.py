@@ -10,7 +10,7 @@ from gptoss_flow.fields import is_template
 from gptoss_flow.lang.defaults import COMMON, FALLBACK, fallback_of
 from gptoss_flow.lang.document import Path
 from gptoss_flow.plan.body import Body, Nameable
-from gptoss_flow.plan.fan_out import FanOut
+from gptoss_flow.plan.fan_out import FanOutDraft
 from gptoss_flow.plan.names import ERROR, REPEAT_LOOP, Known, is_tolerant
 from gptoss_flow.plan.order import Edge
 from gptoss_flow.plan.parts import Parts
@@ -31,7 +31,7 @@ class Draft:
         self.id = str(path[1])
         self.final = path[0] == "finally"
         self.parts = parts = Parts(reader, path)
-        self.items = FanOut(parts, data, known)
+        self.items = FanOutDraft(parts, data, known)
         item = self.items.known
         repeat = data.get("repeat")
         in_round: Known = {**item, "loop": REPEAT_LOOP} if isinstance(repeat, dict) else item

@@ -20,7 +20,7 @@ from gptoss_flow.words import nearest, suggest
 CELL_KEYS = ("include", "exclude")
 
 
-class FanOut:
+class FanOutDraft:
     """A step without `foreach` and `matrix` is one item, which is called nothing."""
 
     def __init__(self, parts: Parts, data: dict[str, Any], known: Known) -> None:
