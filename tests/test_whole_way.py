@@ -490,6 +490,14 @@ def test_a_folder_that_is_gone_is_no_bug(project: Project, words: str) -> None:
     assert (done.returncode, done.stderr) == (2, told)
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_of_which_only_a_part_finds_room_is_a_failure(project: Project, unbuffered: str) -> None:
+    line = f"ulimit -f 2; {shlex.join(project.command('schema', 'flow'))} > out"
+    environ = {**project.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["sh", "-c", line], cwd=project.folder, env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "cannot write to standard output: File too large\n")
+
+
 def test_progress_that_finds_no_room_is_not_missed(shell: Shell) -> None:
     assert shell("flow 2> /dev/full").out == "fine\n"
 

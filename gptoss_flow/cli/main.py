@@ -6,6 +6,7 @@ import atexit
 import errno
 import gc
 import importlib
+import io
 import os
 import sys
 from contextlib import suppress
@@ -97,6 +98,7 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code. Users' mistakes, interrupts and bugs meet here."""
     _open_closed_streams()
+    _buffer_stdout()
     if "_GPTOSS_FLOW_COMPLETE" in os.environ:
         from gptoss_flow.cli.shell import answer
 
@@ -173,6 +175,13 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _buffer_stdout() -> None:
+    """Under PYTHONUNBUFFERED nobody sees to the rest of what is written in part: on a full disk it was lost."""
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors
+        sys.stdout = os.fdopen(sys.stdout.fileno(), "w", 1, encoding, errors, closefd=False)
 
 
 def _say(line: str) -> None:
