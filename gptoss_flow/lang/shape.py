@@ -87,4 +87,6 @@ def _is_model(kind: Any) -> bool:
 
 @cache
 def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    if not model.__pydantic_fields_complete__:
+        model.model_rebuild()  # a type that it names was not known when the class was made
     return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
