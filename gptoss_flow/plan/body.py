@@ -101,7 +101,7 @@ class Body:
         kind, reader, servers = self.kind, self._parts.reader, self._nameable.servers
         if kind is None or not (kind.runs_on == "server" or cuts or self.values.compiled.uses_tokens):
             return None
-        given = self.data.get(kind.kind)
+        given = self.data.get(kind.kind) if kind.runs_on == "server" else None  # of a set, "server" is a value
         named = given.get("server") if isinstance(given, dict) else None
         if isinstance(named, str):
             if named not in servers:
@@ -110,9 +110,10 @@ class Body:
             return named
         if len(servers) == 1:
             return next(iter(servers))
-        reader.problem(
-            reader.loaded.key_mark(self.path),
-            f'step "{self._parts.step_id}" does not say which server it uses',
-            f'add "server", or "defaults: {{prompt: {{server: …}}}}"; allowed: {", ".join(servers)}',
-        )
+        said = f'step "{self._parts.step_id}" does not say which server it uses'
+        hint = f'add "server", or "defaults: {{prompt: {{server: …}}}}"; allowed: {", ".join(servers)}'
+        if kind.runs_on != "server":
+            said = f'truncate_tokens in step "{self._parts.step_id}" needs a flow with one server'
+            hint = f"cut the text in a prompt, which names its server; this flow has {', '.join(servers)}"
+        reader.problem(reader.loaded.key_mark(self.path), said, hint)
         return None

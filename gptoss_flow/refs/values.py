@@ -85,6 +85,9 @@ def _nothing_at(name: str, value: Json, key: Json) -> EvaluationError:
     match value:
         case {"outcome": "skipped"} if key == "output":
             return EvaluationError(f"{name} was skipped and has no output", "give one with default(...)")
+        case Mapping() if name == "env" and isinstance(key, str):
+            hint = f"set it, or write env.{key} | default(...)"
+            return EvaluationError(f"the environment variable {key[:80]} is not set", hint)
         case Mapping() if not value:
             return EvaluationError(f"{name} has no {shown}", "it is empty")
         case Mapping():

@@ -237,6 +237,10 @@ FAULTS = {
         SET + "inputs: {x: {type: array, items: {type: text}}}\n",
         '4:41: input "x": no JSON Schema: items.type must be one of',
     ),
+    "a text to cut where no server is named": (
+        "  a: {set: {server: z, x: \"${{ 'abc' | truncate_tokens(3) }}\"}}\nservers: {one: demo, two: demo}\n",
+        '3:3: truncate_tokens in step "a" needs a flow with one server; cut the text in a prompt, which names its',
+    ),
     # --- the flow's keys ---------------------------------------------------------------------------------------
     "a limit that is none": (
         SET + "limits: {tokns: 3}\n",

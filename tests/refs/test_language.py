@@ -11,6 +11,7 @@ from gptoss_flow.refs import EvaluationError, TemplateError, parse, parse_expres
 SCOPE: dict[str, Any] = {
     "inputs": {"path": "src", "n": 3, "flag": True, "nothing": None, "ratio": 0.5},
     "vars": {"title": "Report", "keys": "k", "items": "i"},
+    "env": {},
     "steps": {
         "tree": {
             "outcome": "succeeded",
@@ -171,6 +172,10 @@ def test_a_template_gives_the_value_that_the_contract_says(text: str, value: Any
         ("${{ inputs.n.real }}", 'inputs.n is a number and has no "real"; values have no methods'),
         ("${{ 'x'.upper }}", 'the value is text and has no "upper"'),
         ("${{ item['x y'] }}", 'item has no "x y"'),
+        (
+            "${{ env.NOPE }}",
+            "the environment variable NOPE is not set; set it, or write env.NOPE | default(...)",
+        ),
         ("${{ steps.skip.output }}", "steps.skip was skipped and has no output; give one with default(...)"),
         ("${{ steps.skip.output == 1 }}", "steps.skip was skipped"),
         ("${{ steps.skip.output != 1 }}", "steps.skip was skipped"),
