@@ -130,7 +130,7 @@ BROKEN = {
     "tokens without a server to count them": (
         "version: 1\nservers: {a: local, b: local}\nsteps:\n"
         "  a: {set: {x: \"${{ 'a' | truncate_tokens(3) }}\"}}\n",
-        ['4:3: step "a" does not say which server it uses'],
+        ['4:3: truncate_tokens in step "a" needs a flow with one server'],
     ),
     "a typo in defaults": (
         "version: 1\ndefaults: {prompt: {usr: 1}}\nsteps:\n  a: {prompt: {user: hi}}\n",
