@@ -116,7 +116,8 @@ class Group:
     def outputs(self) -> tuple[dict[str, Json], list[StepError]]:
         """What the flow gives; null for what can't be computed, with the reason."""
         if self.plan.outputs is None:
-            return {self.plan.last_step: self.results.get(self.plan.last_step, {}).get("output")}, []
+            last = self._last_step()
+            return {last: self.results.get(last, {}).get("output")}, []
         found: dict[str, Json] = {}
         faults = []
         for name, values in self.plan.outputs.items():
@@ -127,6 +128,12 @@ class Group:
                 if not self._reads_left_out(values):
                     faults.append(error)
         return found, faults
+
+    def _last_step(self) -> str:
+        """The last one in file order that has a part in the run."""
+        flow = self.plan.loaded.flow
+        chosen = [step for step in flow.steps if step not in self.left_out] if flow and self.left_out else []
+        return chosen[-1] if chosen else self.plan.last_step
 
     def _output(self, name: str, values: Values) -> Json:
         if not values.compiled.uses_tokens:

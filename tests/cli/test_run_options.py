@@ -46,6 +46,11 @@ def test_only_runs_a_step_and_what_it_needs(command: Command) -> None:
     }
 
 
+def test_only_prints_the_last_of_what_it_ran(command: Command) -> None:
+    assert command("run", "f.yaml", *MODEL, "--only", "b")[:2] == (0, "B\n")
+    assert command("run", "f.yaml", *MODEL, "--only", "a")[:2] == (0, '{"x": 1}\n')
+
+
 def test_from_takes_what_is_before_from_the_newest_run(command: Command) -> None:
     ran(command)
     assert ran(command, "--from", "c") == {"a": "reused", "b": "reused", "c": "succeeded", "d": "reused"}
