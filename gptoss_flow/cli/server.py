@@ -78,10 +78,12 @@ def start(context: click.Context, profile: str, idle_timeout: float | None, offl
     servers = Servers.here()
     if servers.is_external(profile):
         _say(f"profile {profile} is of a server that somebody else runs: it is used as it is")
-        args = [profile, *(["--json"] if as_json else [])]
-        with status.make_context("status", args, parent=context) as asked:  # so that its variables count
-            code: int = status.invoke(asked)
-            return code
+        with status.make_context("status", [profile], parent=context) as asked:  # so that its variables count
+            sample = {name: asked.params[name] for name in ("prompt", "max_tokens")}
+        (health,) = asyncio.run(servers.status(profile, **sample))
+        told = health_json(health)
+        click.echo(json.dumps(told, indent=2) if as_json else draw_health(told))
+        return int(ExitCode.OK if health.is_up else ExitCode.UNAVAILABLE)
     running, _ = asyncio.run(servers.start(profile, _say, idle_timeout_s=idle_timeout, offline=offline))
     shown = server_json(running)
     click.echo(json.dumps(shown, indent=2) if as_json else draw_server(shown))

@@ -88,6 +88,17 @@ def test_a_server_that_was_killed_is_down_and_its_log_is_there(stand: Stand) -> 
     assert (stopped.code, stopped.err) == (0, 'no server of "small" runs\n')
 
 
+def test_to_start_somebody_elses_server_is_to_look_at_it(stand: Stand) -> None:
+    stand.profile("open", "api_key: none\n")
+    server = stand.run("server", "start", "open", "--json").json
+    stand.write("profiles/theirs.yaml", f"url: {server['url']}\nmodel: {{id: small}}\n")
+    stand.environ["GPT_OSS_STATUS_MAX_TOKENS"] = "5"
+    told = stand.run("server", "start", "theirs", "--json")
+    assert (told.code, told.json["up"], told.json["pid"]) == (0, True, None)
+    assert told.json["sample"]["tokens"] == 5 and "somebody else runs" in told.err
+    assert [each["name"] for each in stand.ps()] == ["open"]
+
+
 def test_following_a_log_ends_when_nobody_reads_it(stand: Stand) -> None:
     stand.run("server", "start", "small")
     follower = stand.start("server", "logs", "-f", "-n", "1")
