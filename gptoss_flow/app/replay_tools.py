@@ -15,6 +15,7 @@ from gptoss_flow.plan.plan import Plan
 from gptoss_flow.ports import Ask, Asking, Tool, ToolContext
 from gptoss_flow.record.differences import excerpt
 from gptoss_flow.record.tape import Tape, failure_of
+from gptoss_flow.tool_marks import Effect
 from gptoss_flow.tools.mcp.declared import server_code
 
 
@@ -25,7 +26,7 @@ class RecordedTool:
     name: str
     description: str
     parameters: Mapping[str, Json]
-    effect: Literal["pure", "idempotent", "once"] = "once"
+    effect: Effect = "once"
     code: str = ""
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:

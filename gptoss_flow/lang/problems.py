@@ -55,14 +55,15 @@ def problems_of(
     model: type[BaseModel],
     value: Callable[[Path], Mark],
     key: Callable[[Path], Mark],
+    inside: Path = (),
 ) -> list[Problem]:
     """Every problem that pydantic found in `data`, each once, by place.
 
     `model` is what `data` was validated against; `value` and `key` say where the value at a path and its key are
-    written, as `Marks` does.
+    written, as `Marks` does; `inside` is the path of `data` itself in its file.
     """
     faults = [_Fault(e, _place(e, data)) for e in error.errors(include_url=False)[:MAX_FAULTS]]
-    found = list(_Finder(data, model, value, key).all(faults))
+    found = list(_Finder(data, model, value, key, inside).all(faults))
     # A wrong key of `defaults` is found in every step that it was merged into.
     once: dict[tuple[Mark, str], _Found] = {}
     for one in found:
@@ -76,9 +77,14 @@ def _by_place(found: _Found) -> Mark:
 
 class _Finder:
     def __init__(
-        self, data: Any, model: type[BaseModel], value: Callable[[Path], Mark], key: Callable[[Path], Mark]
+        self,
+        data: Any,
+        model: type[BaseModel],
+        value: Callable[[Path], Mark],
+        key: Callable[[Path], Mark],
+        inside: Path,
     ) -> None:
-        self.data, self.model, self.value, self.key = data, model, value, key
+        self.data, self.model, self.value, self.key, self.inside = data, model, value, key, inside
 
     def all(self, faults: Sequence[_Fault]) -> Iterator[_Found]:
         deeper = {fault.place.path[:n] for fault in faults for n in range(len(fault.place.path))}
@@ -103,7 +109,7 @@ class _Finder:
                 yield self._unknown_key(path, shape.keys(self._holders(place)))
             elif kind == "missing":
                 name = fault.error["loc"][-1]
-                yield _Found(self._owner(path), f'{_name(path)} needs the key "{name}"', "", "add it")
+                yield _Found(self._owner(path), f'{self._name(path)} needs the key "{name}"', "", "add it")
             elif may_be_kind and (choice := shape.tags(shape.members(self.model, place))):
                 yield from self._no_kind(place, choice)
             else:
@@ -117,7 +123,9 @@ class _Finder:
         elif subject:
             yield _Found(self.value(path), f"{subject} {message}", "", hint)
         else:
-            said = f"{_name(path)} {message}" if message.startswith(_VERBS) else f"{_name(path)}: {message}"
+            said = (
+                f"{self._name(path)} {message}" if message.startswith(_VERBS) else f"{self._name(path)}: {message}"
+            )
             at_key = isinstance(values[0]["input"], dict)
             yield _Found(self._owner(path) if at_key else self.value(path), said, "", hint)
 
@@ -126,7 +134,10 @@ class _Finder:
 
     def _unknown_key(self, path: Path, allowed: Sequence[str]) -> _Found:
         return _Found(
-            self.key(path), f"unknown key {shown(path[-1])}", _inside(path[:-1]), suggest(str(path[-1]), allowed)
+            self.key(path),
+            f"unknown key {shown(path[-1])}",
+            self._inside(path[:-1]),
+            suggest(str(path[-1]), allowed),
         )
 
     def _no_kind(self, place: Place, choice: list[str]) -> Iterator[_Found]:
@@ -134,7 +145,10 @@ class _Finder:
         path, data = place.path, _get(self.data, place.path)
         if not isinstance(data, dict):
             yield _Found(
-                self.value(path), f"{_name(path)} is not a mapping", "", f"it needs one of {', '.join(choice)}"
+                self.value(path),
+                f"{self._name(path)} is not a mapping",
+                "",
+                f"it needs one of {', '.join(choice)}",
             )
             return
         allowed = shape.keys(shape.members(self.model, place))
@@ -146,11 +160,11 @@ class _Finder:
                 yield unknown
         given = [kind for kind in choice if kind in data]
         if given:
-            said = f"{_name(path)} has {len(given)} kinds: {', '.join(given)}"
+            said = f"{self._name(path)} has {len(given)} kinds: {', '.join(given)}"
             yield _Found(self._owner(path), said, "", "keep one of them")
         elif not misspelt:
             yield _Found(
-                self._owner(path), f"{_name(path)} has no kind", "", f"it needs one of {', '.join(choice)}"
+                self._owner(path), f"{self._name(path)} has no kind", "", f"it needs one of {', '.join(choice)}"
             )
 
     def _owner(self, path: Path) -> Mark:
@@ -158,6 +172,12 @@ class _Finder:
         if path and path[0] in _STEPS and 2 <= len(path) <= 3:
             path = path[:2]
         return self.key(path) if path else Mark(self.value(()).source, 1, 1)
+
+    def _name(self, path: Path) -> str:
+        return _name((*self.inside, *path))
+
+    def _inside(self, path: Path) -> str:
+        return f"in {self._name(path)}" if self.inside or path else "at top level"
 
 
 def _place(error: ErrorDetails, data: Any) -> Place:
@@ -210,7 +230,3 @@ def _name(path: Path) -> str:
     if isinstance(last, int):
         return f"item {last + 1} of {_name(path[:-1])}"
     return f'"{one_line(last)}"' + (f" of {_name(path[:2])}" if named and len(path) > 2 else "")
-
-
-def _inside(path: Path) -> str:
-    return f"in {_name(path)}" if path else "at top level"

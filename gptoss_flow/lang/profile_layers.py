@@ -82,7 +82,10 @@ def check(data: Mapping[str, Any], written: Written) -> ProfileFile:
     try:
         return ProfileFile.model_validate(stripped)
     except ValidationError as error:
-        raise Invalid(*problems_of(error, data, model=ProfileFile, value=written.value, key=written.key)) from None
+        found = problems_of(
+            error, data, model=ProfileFile, value=written.value, key=written.key, inside=written.prefix
+        )
+        raise Invalid(*found) from None
 
 
 def _without_nulls(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:

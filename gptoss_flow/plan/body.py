@@ -17,7 +17,7 @@ from gptoss_flow.plan.plan import Plan, Values
 from gptoss_flow.ports import Tool
 from gptoss_flow.sampling import Params
 from gptoss_flow.steps import KINDS, kind_of
-from gptoss_flow.steps.base import Effect
+from gptoss_flow.tool_marks import Effect
 from gptoss_flow.words import suggest
 
 

@@ -12,7 +12,8 @@ from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.ports import Tool
 from gptoss_flow.refs import Compiled, Template
-from gptoss_flow.steps.base import Effect, StepKeys
+from gptoss_flow.steps.base import StepKeys
+from gptoss_flow.tool_marks import Effect
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from gptoss_flow.events import Json
+from gptoss_flow.tool_marks import Effect
 
 SandboxName = Literal["auto", "bwrap", "sandbox-exec", "docker", "podman", "dangerously_none"]
 """What tool code runs in; `auto`: bubblewrap on Linux, sandbox-exec on macOS."""
@@ -100,7 +101,7 @@ class Tool(Protocol):
         """JSON Schema of the arguments, an object with `additionalProperties: false`."""
 
     @property
-    def effect(self) -> Literal["pure", "idempotent", "once"]: ...
+    def effect(self) -> Effect: ...
 
     @property
     def code(self) -> str:

@@ -17,6 +17,7 @@ from gptoss_flow.events import Event, Json
 from gptoss_flow.fields import Duration, Expression, Identifier, Strict, Templated
 from gptoss_flow.permissions import Verdict as Judged
 from gptoss_flow.ports import Asking, Generation, Model, RenderedPrompt, SandboxName, Tool, ToolContext
+from gptoss_flow.tool_marks import Effect
 from gptoss_flow.trials import Bench
 
 RetryKind = Literal["timeout", "server", "model", "schema", "check", "tool"]
@@ -65,10 +66,6 @@ class CacheKey(Strict):
 
     key: Expression
     """What decides the result, in place of everything that the step reads."""
-
-
-Effect = Literal["pure", "idempotent", "once"]
-"""What a resumed run may do again: `once` is never silently repeated."""
 
 
 class OnError(Strict):

@@ -9,7 +9,8 @@ from gptoss_flow.errors import StepError
 from gptoss_flow.events import Json, Permission, ToolFinished, ToolStarted, Warned
 from gptoss_flow.permissions import Verdict
 from gptoss_flow.ports import Asking, Tool, ToolContext
-from gptoss_flow.steps.base import Effect, StepContext
+from gptoss_flow.steps.base import StepContext
+from gptoss_flow.tool_marks import Effect
 
 NOBODY = "a person would have to allow it, and there is no terminal to ask at"
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from hashlib import sha256
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from gptoss_flow.described import Described
 from gptoss_flow.events import Json
 from gptoss_flow.fields import Strict
 from gptoss_flow.ports import Tool, ToolContext
+from gptoss_flow.tool_marks import Effect
 from gptoss_flow.tools.workspace import refusal
 
 
@@ -54,7 +55,7 @@ class BuiltIn(Generic[A]):
 
     name: str
     description: str
-    effect: Literal["pure", "idempotent", "once"]
+    effect: Effect
     arguments: type[A]
     work: Callable[[A, ToolContext], Json]
     alone: Callable[[Mapping[str, Json]], Fault] | None = None

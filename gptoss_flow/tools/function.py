@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
@@ -17,7 +17,7 @@ from gptoss_flow.errors import Mark, Problem, StepError
 from gptoss_flow.escape import one_line
 from gptoss_flow.events import Json
 from gptoss_flow.ports import ToolContext
-from gptoss_flow.tool_marks import mark_of
+from gptoss_flow.tool_marks import Effect, mark_of
 from gptoss_flow.tools.base import WithoutTitles, validate_arguments
 from gptoss_flow.tools.docstring import read_docstring
 from gptoss_flow.tools.json_value import json_value
@@ -53,7 +53,7 @@ class FunctionTool:
 
     name: str
     description: str
-    effect: Literal["pure", "idempotent", "once"]
+    effect: Effect
     code: str
     arguments: type[BaseModel]
     function: Callable[..., Any]

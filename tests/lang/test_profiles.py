@@ -452,6 +452,7 @@ servers:
   twice: {extends: turn}
   turn: twice
   empty: base
+  typo: {contxt: 99}
 """
 
 
@@ -490,6 +491,10 @@ def test_problems_of_an_inline_profile_are_in_the_flow() -> None:
         of_flow("odd")
     with pytest.raises(Invalid, match=r"^flows/f\.yaml:10:15: "):
         of_flow("wrong")
+    with pytest.raises(
+        Invalid, match=r'^flows/f\.yaml:14:10: unknown key "contxt" in server "typo"; did you mean'
+    ):
+        of_flow("typo")
 
 
 def test_servers_that_mean_each_other_are_a_cycle() -> None:

@@ -194,7 +194,13 @@ def test_an_effect_is_declared_by_a_mark(tmp_path: Path) -> None:
     assert function(tmp_path, text).effect == "pure"
     assert mark_of(test_an_effect_is_declared_by_a_mark).effect == "once"
     with pytest.raises(ValueError, match="allowed: pure, idempotent, once"):
-        tool(effect="often")  # type: ignore[arg-type]
+        tool(effect="often")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("mark", ["@tool", "@tool()"])
+def test_a_mark_without_an_effect_is_once_as_no_mark_is(tmp_path: Path, mark: str) -> None:
+    marked = function(tmp_path, f"from gptoss_flow.tool_marks import tool\n{mark}\ndef f(): return 1\n")
+    assert marked.effect == "once"
 
 
 def test_a_docstring_is_read_in_both_usual_forms() -> None:

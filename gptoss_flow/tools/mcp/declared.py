@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 from gptoss_flow.errors import Mark, Problem
 from gptoss_flow.events import Json
 from gptoss_flow.fields import json_text
 from gptoss_flow.lang.load import LoadedFlow
 from gptoss_flow.ports import Tool, ToolContext
+from gptoss_flow.tool_marks import Effect
 from gptoss_flow.tools.function import NotAToolError
 from gptoss_flow.tools.mcp.listing import Pinned
 from gptoss_flow.tools.names import ServerTool
@@ -31,7 +32,7 @@ class DeclaredTool:
     name: str
     description: str = ""
     parameters: Mapping[str, Json] = field(default_factory=lambda: ANYTHING)
-    effect: Literal["pure", "idempotent", "once"] = "once"
+    effect: Effect = "once"
     code: str = ""
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> Json:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from gptoss_flow.events import Json
 from gptoss_flow.ports import ToolContext
+from gptoss_flow.tool_marks import Effect
 from gptoss_flow.tools.base import validate_arguments
 from gptoss_flow.tools.mcp.listing import ListedTool
 from gptoss_flow.tools.mcp.server import McpServer
@@ -24,7 +24,7 @@ class McpTool:
     code: str
     listed: ListedTool
     server: McpServer
-    effect: Literal["pure", "idempotent", "once"] = "once"
+    effect: Effect = "once"
 
     @property
     def description(self) -> str:
