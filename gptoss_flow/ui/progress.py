@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TextIO, assert_never
@@ -81,6 +82,8 @@ class Narrator:
         self._usage: dict[str, Usage] = {}
         self._values: dict[str, Mapping[str, Json]] = {}
         """What items that run stand for: cells of a matrix, keys of a mapping."""
+        self._reused = Counter[str]()
+        """How many items of a step came from an earlier run."""
         self._calls: dict[str, ToolStarted] = {}
         """Calls of models that are under way."""
 
@@ -91,8 +94,7 @@ class Narrator:
         event = stamped.event
         match event:
             case RunStarted():
-                count = len(event.steps)
-                return [f"run {event.run_id}: {event.flow}, {count} step{'' if count == 1 else 's'}"]
+                return [f"run {event.run_id}: {event.flow}, {count(len(event.steps), 'step')}"]
             case ServerChanged():
                 return [f"server {event.server}: {_server(event)}"]
             case GenerationFinished():
@@ -137,6 +139,8 @@ class Narrator:
     def _finished(self, event: StepFinished) -> list[str]:
         values = self._values.pop(event.step, None)
         is_item = shown_as(event.step) != event.step
+        if event.reused and event.step.endswith("]"):
+            self._reused[event.step.rpartition("[")[0]] += 1
         if (is_item and event.outcome != "failed") or event.reason == "not selected":
             return []
         usage = None if is_item else self._usage.pop(event.step, None)
@@ -145,7 +149,7 @@ class Narrator:
             return [f"{parts[0]} ({event.reason})" if event.reason else parts[0]]
         parts.append(f"reused from {event.reused}" if event.reused else f"{event.duration_s:.1f} s")
         if event.items is not None:
-            parts.append(f"{event.items} item{'' if event.items == 1 else 's'}")
+            parts.append(count(event.items, "item") + _of_them(self._reused.pop(event.step, 0), event.items))
         if usage:
             parts.append(str(usage))
         return [", ".join(parts) + _cause(event)]
@@ -162,6 +166,10 @@ def result_line(end: ToolFinished) -> str:
     if end.error is not None:
         return end.error
     return f"{count(len(json_text(end.result)), 'character')}, {end.duration_s:.1f} s"
+
+
+def _of_them(reused: int, items: int) -> str:
+    return f" ({'all' if reused == items else reused} reused)" if reused else ""
 
 
 def _shown(values: Mapping[str, Json] | None) -> str:

@@ -64,6 +64,19 @@ def test_hundreds_of_items_are_one_line_and_those_that_fail_one_each() -> None:
     ]
 
 
+def test_a_fan_out_says_how_many_of_its_items_come_from_an_earlier_run() -> None:
+    events: list[Event] = []
+    for step, reused in (("all", 2), ("some", 1)):
+        items = [
+            StepFinished(step=f"{step}[{n}]", outcome="succeeded", reused="r1" * (n < reused)) for n in (0, 1)
+        ]
+        events += [*items, StepFinished(step=step, outcome="succeeded", duration_s=0.1, items=2)]
+    assert shown(events) == [
+        "step all: succeeded, 0.1 s, 2 items (all reused)",
+        "step some: succeeded, 0.1 s, 2 items (1 reused)",
+    ]
+
+
 def test_the_rate_is_that_of_decoding() -> None:
     finished = generation(
         "a", "x", timings={"decode_tps": 30.0}, usage={"prompt_tokens": 5, "completion_tokens": 60}
