@@ -88,7 +88,7 @@ class Commands(click.Group):
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "GPTOSS_FLOW"},
-    epilog="Start with: gptoss-flow run flows/summarize-repo.yaml",
+    epilog="Start with: gptoss-flow init",
 )
 @click.version_option(__version__, prog_name="gptoss-flow")
 def cli() -> None:

@@ -8,8 +8,8 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def short_path(path: str | Path) -> str:
-    """The shortest of: as it is, from the current folder, with `~` for the user's home, with `…` for the way to what
-    comes with this program, which is long and says nothing."""
+    """The shortest of: as it is, from the current folder, with `~` for the user's home, with `…` for the way to
+    what comes with this program, which is long and says nothing."""
     full = Path(path)
     shorter = [
         str(sign / full.relative_to(folder))

@@ -52,10 +52,12 @@ def test_ci_checks_the_flows_and_runs_one_on_the_demo_model() -> None:
     main(["init"])
     jobs = read_document(Path(".github/workflows/flows.yml")).data["jobs"]
     commands = [step["run"] for step in jobs["flows"]["steps"] if "run" in step]
-    assert commands[-2:] == [
+    assert commands[-3:] == [
         "gptoss-flow validate flows/*.yaml",
         "gptoss-flow run flows/first.yaml --server main=demo",
+        'gptoss-flow report -f md >> "$GITHUB_STEP_SUMMARY"',
     ]
+    assert jobs["flows"]["steps"][-1]["if"] == "always()"  # what failed is what one wants to read of
 
 
 @pytest.mark.parametrize("found", ["gptoss-flow[local]==1.2", None])
