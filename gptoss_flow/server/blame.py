@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from gptoss_flow.lang.profile import Profile
 from gptoss_flow.lang.profile_layers import KeyPath
@@ -16,11 +17,12 @@ def blamed(profile: Profile, cause: Cause) -> KeyPath:
     """The key; empty where none is to blame for sure."""
     match cause.name:
         case "model missing" | "model corrupt":
-            return ("model", *profile.model.sources[:1])
+            others = profile.speculative and profile.speculative.model
+            return () if others or _names_a_model(profile.extra_args) else _model(profile)
         case "bad adapter":
             return ("lora",)
         case "bad template":
-            return ("chat_template_file",)
+            return ("chat_template_file",) if profile.chat_template_file else _model(profile)
         case "bad flag" if match := _OPTION.search(cause.message):
             option = match["option"]
             if option in profile.extra_args:
@@ -28,3 +30,12 @@ def blamed(profile: Profile, cause: Cause) -> KeyPath:
             return tuple(key_of(option).split(".")) if key_of(option) else ()
         case _:
             return ()
+
+
+def _model(profile: Profile) -> KeyPath:
+    return ("model", *profile.model.sources[:1])
+
+
+def _names_a_model(arguments: Sequence[str]) -> bool:
+    """As the one that reads images does: which of two files it was is not said."""
+    return any(argument.endswith(".gguf") for argument in arguments)

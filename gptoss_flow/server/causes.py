@@ -72,7 +72,7 @@ _ADVICE: dict[CauseName, tuple[str, bool]] = {
     "model missing": ("check model in the profile", True),
     "model corrupt": ("fetch the file again, or name another one in model", True),
     "bad adapter": ("correct lora: it needs a GGUF file of an adapter for this very model", True),
-    "bad template": ("correct chat_template_file, or remove it", True),
+    "bad template": ("name another template in chat_template_file", True),
     "bad flag": ("change what says it, or the binary", True),
     "out of memory": ("lower context or parallel, or take a smaller model", True),
     "assert": ("the log says where; another build or fewer options may avoid it", False),
