@@ -210,6 +210,17 @@ def test_the_exit_code_tells_the_end(project: Project, name: str) -> None:
         assert line.count(f" exit={code}") == 1
 
 
+@pytest.mark.parametrize("asked", [["--help"], ["run", "--help"], ["--version"], ["schema", "flow"]])
+def test_a_reader_that_leaves_is_told_of_by_the_exit_code(asked: list[str]) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        done = subprocess.run([sys.executable, "-m", "gptoss_flow", *asked], stdout=theirs, stderr=subprocess.PIPE)
+    finally:
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize(
     ("profile", "said"),
     [

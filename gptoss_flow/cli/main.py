@@ -9,8 +9,10 @@ import importlib
 import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -57,14 +59,24 @@ class ReaderLeft(Exception):
     """Whoever read standard output has left. click itself would make an exit code of 1 of a `BrokenPipeError`."""
 
 
+@contextmanager
+def _reader_left() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderLeft from None
+
+
 class Commands(click.Group):
     """A group whose commands are modules that are imported on use: `--help` costs no more than click itself."""
 
+    def make_context(self, *args: Any, **given: Any) -> click.Context:
+        with _reader_left():  # it prints --help and --version
+            return super().make_context(*args, **given)
+
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with _reader_left():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            raise ReaderLeft from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

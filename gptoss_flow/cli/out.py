@@ -11,10 +11,13 @@ def check_out(*paths: str | None) -> None:
     for path in paths:
         if path is None or path == "-":
             continue
-        if user_path(path).is_dir():
-            raise Invalid(Problem(None, f"{path} is a folder", "name a file in it"))
-        if not (folder := user_path(path).parent).is_dir():
-            raise Invalid(f"{path}: there is no folder {folder}")
+        try:
+            if user_path(path).is_dir():
+                raise Invalid(Problem(None, f"{path} is a folder", "name a file in it"))
+            if not (folder := user_path(path).parent).is_dir():
+                raise Invalid(f"{path}: there is no folder {folder}")
+        except OSError as error:  # of a name that is too long
+            raise Invalid(f"{path}: {error.strerror}") from None
 
 
 def write_out(text: str, path: str) -> None:

@@ -99,6 +99,7 @@ def test_a_dry_run_shows_the_part_that_would_run_and_runs_nothing(command: Comma
         (("--from", "c"), 7, "no run of f on record has the results of"),
         (("--model", "scripted:nowhere.yaml"), 2, 'there is no file "nowhere.yaml"'),
         (("--out", "folder"), 2, "folder is a folder; name a file in it"),
+        (("--out", "o" * 300), 2, f"{'o' * 300}: File name too long"),
         (
             ("--inputs", "list.yaml"),
             2,
