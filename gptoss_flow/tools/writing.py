@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptoss_flow.escape import is_unsafe, one_line
+from gptoss_flow.lang.profile_places import SUFFIXES, profile_files
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.sandbox import guarded
 from gptoss_flow.tools.workspace import Place, explained, locate, open_at, read_head, refusal
@@ -62,7 +63,7 @@ def require_allowed(place: Place, context: ToolContext) -> None:
     for running in guarded.running_from():
         if _is_within(full, running):
             raise refusal(f"{place} lies in {one_line(str(running))}, from which this program runs")
-    if any(_is_within(full, own) for own in context.own_files):
+    if any(_is_own(full, own) for own in context.own_files):
         raise refusal(
             f"{place} is part of what the flow is made of, which tools write only where the flow says "
             "permissions: {own_files: true}"
@@ -71,6 +72,11 @@ def require_allowed(place: Place, context: ToolContext) -> None:
 
 def _is_within(full: str, place: Path) -> bool:
     return full == _folded(place) or full.startswith(f"{_folded(place)}/")
+
+
+def _is_own(full: str, own: Path) -> bool:
+    """Whether it is one of them. A folder for profiles that holds none is anybody's, but for the first of them."""
+    return _is_within(full, own) and (full == _folded(own) or full.endswith(SUFFIXES) or bool(profile_files(own)))
 
 
 def _folded(path: str | os.PathLike[str]) -> str:

@@ -85,6 +85,19 @@ def test_a_flow_that_says_so_lets_them_be_written(runs: Runs) -> None:
     assert (runs.folder / "own.py").read_text() == "x"
 
 
+def test_a_folder_called_profiles_with_none_in_it_is_anybodys(runs: Runs) -> None:
+    """But for what would be the first one."""
+    need("bubblewrap", found=probe() is None)
+    plant(runs.folder, {"mine.yaml": "version: 1\nname: mine\nextends: demo\n", "profiles/views.py": "old"})
+    (runs.folder / "profiles/theirs.yaml").unlink()
+    line = {"tool": "shell", "arguments": {"command": "echo y > profiles/models.py"}}
+    views, first, shell = calls(runs, write("profiles/views.py"), write("profiles/local.yml"), line)
+    assert (views.error, shell.error) == (None, None)
+    assert "is part of what the flow is made of" in str(first.error)
+    found = {path.name: path.read_text() for path in (runs.folder / "profiles").iterdir()}
+    assert found == {"views.py": "x", "models.py": "y\n"}
+
+
 def test_no_folder_becomes_the_projects(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a flow that lies elsewhere: who calls it below the project's folder finds that one's profiles."""
     plant(runs.folder, {".git/HEAD": "", "below/here/x": ""})

@@ -11,6 +11,7 @@ from typing import Literal
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.escape import one_line
+from gptoss_flow.lang.profile_places import profile_files
 from gptoss_flow.tools.sandbox.python_home import this_python
 from gptoss_flow.tools.workspace import open_at, refusal
 
@@ -42,7 +43,7 @@ def checked(workspace: Path, own_files: Sequence[Path] = ()) -> Path:
     for running in running_from():
         if real.is_relative_to(running):
             raise _too_much(real, f"lies in {running}, which is not for tool code to change")
-    for own in own_files:
+    for own in _believed(own_files):
         if real.is_relative_to(own):
             raise _too_much(real, "is part of what the flow is made of")
     return real
@@ -71,7 +72,7 @@ def guarded(workspace: Path, own_files: Sequence[Path] = ()) -> list[Guarded]:
     """
     _make_own_folder(workspace)
     own = [Path(OWN_FOLDER), *_below(workspace, [Path(os.path.realpath(Path.cwd() / OWN_FOLDER))])]
-    kept = [Path(GIT), *_below(workspace, [*running_from(), *own_files])]
+    kept = [Path(GIT), *_below(workspace, [*running_from(), *_believed(own_files)])]
     # A folder that something is mounted in could still be renamed, and another put in its place.
     above = [folder for path in (*own, *kept) for folder in path.parents if folder.parts]
     wanted: dict[tuple[str, ...], Literal["hidden", "read", "pinned"]] = {
@@ -85,6 +86,12 @@ def guarded(workspace: Path, own_files: Sequence[Path] = ()) -> list[Guarded]:
         for parts in in_order
         if (status := _status(workspace, parts))
     ]
+
+
+def _believed(own_files: Sequence[Path]) -> list[Path]:
+    """Without folders for profiles that hold none: these are anybody's."""
+    # Path.is_dir raises where one may not look.
+    return [own for own in own_files if not os.path.isdir(own) or profile_files(own)]  # noqa: PTH112
 
 
 def _make_own_folder(workspace: Path) -> None:
