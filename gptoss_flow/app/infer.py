@@ -18,7 +18,7 @@ from gptoss_flow.app.run import run_flow_sync
 from gptoss_flow.errors import Invalid, Problem
 from gptoss_flow.events import Json
 from gptoss_flow.lang.dump import to_yaml
-from gptoss_flow.lang.profile_places import SUFFIXES
+from gptoss_flow.lang.profile_files import SUFFIXES
 from gptoss_flow.lang.sources import is_elsewhere, is_server
 from gptoss_flow.ports import Ask, Sink, nobody
 from gptoss_flow.tools import TOOLS

@@ -17,7 +17,7 @@ from gptoss_flow.app.narrate import Say, narrated
 from gptoss_flow.app.profiles import choose_model_file, find_server_profile, known_places
 from gptoss_flow.errors import Invalid, Problem, StepError, Unavailable
 from gptoss_flow.events import Json
-from gptoss_flow.lang.profile_places import SUFFIXES
+from gptoss_flow.lang.profile_files import SUFFIXES
 from gptoss_flow.lang.profiles import ResolvedProfile
 from gptoss_flow.llama.client import Client
 from gptoss_flow.llama.openai_client import OpenAiClient

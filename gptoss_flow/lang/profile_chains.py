@@ -14,6 +14,7 @@ from typing import Any
 from gptoss_flow.errors import Invalid, Mark, Problem
 from gptoss_flow.lang.document import Document, read_document
 from gptoss_flow.lang.elsewhere import Sources, is_path
+from gptoss_flow.lang.profile_files import profile_files
 from gptoss_flow.lang.profile_layers import (
     KeyPath,
     Layer,
@@ -23,7 +24,7 @@ from gptoss_flow.lang.profile_layers import (
     spelt_out,
     with_full_paths,
 )
-from gptoss_flow.lang.profile_places import SearchPath, profile_files
+from gptoss_flow.lang.profile_places import SearchPath
 from gptoss_flow.lang.sources import Source, not_a_profile, redacted
 from gptoss_flow.user_path import user_path
 

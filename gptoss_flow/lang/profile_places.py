@@ -11,6 +11,8 @@ from pathlib import Path
 
 import platformdirs
 
+from gptoss_flow.lang.profile_files import SUFFIXES, profile_files
+
 ENTRY_POINTS = "gptoss_flow.profiles"
 """The entry-point group with which an installed package offers profiles: the value names the package that holds
 them, as YAML files."""
@@ -18,7 +20,6 @@ them, as YAML files."""
 PROFILES = "profiles"
 """The folder of shared profiles: beside a flow, in a project, in the user's configuration, in this package."""
 SHIPPED = Path(__file__).parent.parent / PROFILES
-SUFFIXES = (".yaml", ".yml")
 PROJECT = "project"
 _PROJECT_SIGNS = ("gptoss-flow.yaml", ".git")
 
@@ -50,15 +51,6 @@ class SearchPath:
         """Every profile's file, those too that an earlier folder's file of the same name hides."""
         for folder in self.folders:
             yield from profile_files(folder)
-
-
-def profile_files(folder: Path) -> list[Path]:
-    """The files in a folder that may be profiles, by name; none where it cannot be read."""
-    try:
-        files = [path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file()]
-    except OSError:
-        return []
-    return sorted(files, key=lambda path: (path.stem, path.suffix))
 
 
 def search_path(flow_dir: Path | None, cwd: Path) -> SearchPath:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptoss_flow.escape import is_unsafe, one_line
-from gptoss_flow.lang.profile_places import SUFFIXES, profile_files
+from gptoss_flow.lang.profile_files import SUFFIXES, profile_files
 from gptoss_flow.ports import ToolContext
 from gptoss_flow.tools.sandbox import guarded
 from gptoss_flow.tools.workspace import Place, explained, locate, open_at, read_head, refusal

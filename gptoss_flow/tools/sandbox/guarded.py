@@ -11,7 +11,7 @@ from typing import Literal
 
 from gptoss_flow.errors import StepError
 from gptoss_flow.escape import one_line
-from gptoss_flow.lang.profile_places import profile_files
+from gptoss_flow.lang.profile_files import profile_files
 from gptoss_flow.tools.sandbox.python_home import this_python
 from gptoss_flow.tools.workspace import open_at, refusal
 

@@ -144,7 +144,17 @@ def _unheard(server: socket.socket, *, stream: bool) -> tuple[bool, str]:
 
 # --- as somebody else --------------------------------------------------------------------------------------------
 
-LEAVES = ("__init__", "errors", "escape", "events", "ports")
+LEAVES = (
+    "__init__",
+    "errors",
+    "escape",
+    "events",
+    "lang/__init__",
+    "lang/profile_files",
+    "tool_marks",
+    "tools/workspace",
+)
+FOLDERS = ("ports", "tools/sandbox")
 
 
 def python_of_everybody() -> str | None:
@@ -165,11 +175,12 @@ def attack_as_nobody(python: str) -> list[Try]:
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
         root = Path(folder)
         root.chmod(0o755)
-        (root / "gptoss_flow/tools").mkdir(parents=True)
+        for name in FOLDERS:
+            shutil.copytree(PACKAGE / name, root / "gptoss_flow" / name)
         (root / "gptoss_flow/tools/__init__.py").touch()
-        for name in (*(f"{leaf}.py" for leaf in LEAVES), "tools/workspace.py"):
-            shutil.copy(PACKAGE / name, root / "gptoss_flow" / name)
-        shutil.copytree(PACKAGE / "tools/sandbox", root / "gptoss_flow/tools/sandbox")
+        (root / "gptoss_flow/lang").mkdir()
+        for name in LEAVES:
+            shutil.copy(PACKAGE / f"{name}.py", root / f"gptoss_flow/{name}.py")
         for name in ("attack.py", "probes.py"):
             shutil.copy(HERE / name, root / name)
         done = subprocess.run(
