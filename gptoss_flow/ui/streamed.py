@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from gptoss_flow.events import Json
-from gptoss_flow.fields import json_text
+from gptoss_flow.fields import json_text, parse_json
 
 TAIL = 2000
 """Characters that are kept in view."""
@@ -44,7 +45,7 @@ class StreamedAnswer:
     def outputs_follow(self, outputs: Mapping[str, Json]) -> list[str]:
         """The run has ended: these are printed next, if they are."""
         answer = self._rest.strip()
-        if not answer or any(answer in json_text(value) for value in outputs.values()):
+        if not answer or any(_shows(value, answer) for value in outputs.values()):
             self._rest = ""
         return self.let_go()
 
@@ -52,3 +53,13 @@ class StreamedAnswer:
         """It will not be seen elsewhere."""
         rest, self._rest = self._rest, ""
         return rest.removesuffix("\n").split("\n") if rest else []
+
+
+def _shows(output: Json, answer: str) -> bool:
+    """Whether who reads the output reads the answer: in its words, or as the value that it says in JSON."""
+    if re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", json_text(output)):
+        return True
+    try:
+        return bool(parse_json(answer) == output)
+    except ValueError:
+        return False

@@ -160,6 +160,23 @@ def test_an_answer_scrolls_by_only_where_the_outputs_will_not_show_it(
     assert scrolled(terminal).count("And another.") == times
 
 
+@pytest.mark.parametrize(
+    ("answer", "output", "times"),
+    [
+        ('{\n  "a": [1, true]\n}', {"a": [1, True]}, 0),
+        ('{\n  "a": [1, true]\n}', {"a": [1, False]}, 1),
+        ("4", "chapter 4.", 0),
+        ("4", 14, 1),
+        ("[" * 5000, "none", 1),
+    ],
+)
+def test_an_answer_is_known_in_an_output_however_that_is_written(answer: str, output: Json, times: int) -> None:
+    terminal = Terminal("summary", outputs_follow=True)
+    terminal.see(piece("summary", answer), generation("summary", answer), finished(x=output))
+    terminal.progress.close()
+    assert [line.rstrip() for line in scrolled(terminal).splitlines()].count(answer.split("\n")[-1]) == times
+
+
 def test_what_is_no_answer_yet_scrolls_by_though_outputs_follow() -> None:
     terminal = Terminal("summary", outputs_follow=True)
     retried = StepRetried(step="summary", attempt=1, attempts=2, error={"message": "gone"}, delay_s=0.0)
