@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import ceil, floor, isfinite
 from typing import Any
 
 from gptoss_flow.events import Json
+from gptoss_flow.prompt.integer_grammar import between
 
 _BASICS = {
     "ws": r'( " " | "\n" [ ]{0,20} )?',
@@ -22,7 +24,6 @@ _BASICS = {
     "angled": r'"<"+ ( [^|"\\<\x00-\x1f\x7f] | escape )',
     "string": r'"\"" ( plain | angled )* "<"* "\""',
     "integer": r'"-"? ( "0" | [1-9] [0-9]{0,17} )',
-    "natural": r'"0" | [1-9] [0-9]{0,17}',
     "number": r'integer ( "." [0-9]{1,17} )? ( [eE] [-+]? [0-9]{1,2} )?',
     "boolean": r'"true" | "false"',
     "null": r'"null"',
@@ -121,7 +122,8 @@ class _Writer:
             case "string":
                 return self._string(schema)
             case "integer":
-                return self._basic("natural" if _at_least_zero(schema) else "integer")
+                least, most = _bounds(schema)
+                return self._basic("integer") if least is most is None else f"( {between(least, most)} )"
             case "number" | "boolean" | "null" as kind:
                 return self._basic(kind)
             case None if "properties" in schema or "required" in schema:
@@ -264,9 +266,18 @@ def _merged(parts: Sequence[Json], schema: Mapping[str, Any], target: Any) -> di
     return merged
 
 
-def _at_least_zero(schema: Mapping[str, Any]) -> bool:
-    bounds = [schema.get("minimum"), schema.get("exclusiveMinimum")]
-    return any(isinstance(bound, int | float) and bound >= 0 for bound in bounds)
+def _bounds(schema: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """The least and the most that an integer may be."""
+    least = [ceil(bound) for bound in _numbers(schema, "minimum")]
+    least += [floor(bound) + 1 for bound in _numbers(schema, "exclusiveMinimum")]
+    most = [floor(bound) for bound in _numbers(schema, "maximum")]
+    most += [ceil(bound) - 1 for bound in _numbers(schema, "exclusiveMaximum")]
+    return max(least, default=None), min(most, default=None)
+
+
+def _numbers(schema: Mapping[str, Any], key: str) -> list[float]:
+    value = schema.get(key)
+    return [value] if isinstance(value, int | float) and isfinite(value) else []
 
 
 def _count(schema: Mapping[str, Any], key: str) -> int | None:

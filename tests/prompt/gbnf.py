@@ -85,7 +85,9 @@ class Grammar:
                 yield from self._make(each, random, left)
 
 
-_SOME = 'abe09 -+.TZé"\\/bu\n' + "".join(token(n) for n in (199_999, 200_002, 200_003, 200_005, 200_007, 200_012))
+_SOME = 'abe0123456789 -+.TZé"\\/bu\n' + "".join(
+    token(n) for n in (199_999, 200_002, 200_003, 200_005, 200_007, 200_012)
+)
 
 
 def parse(grammar: str) -> Grammar:

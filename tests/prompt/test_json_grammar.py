@@ -45,6 +45,11 @@ def accepts(schema: Any, value: Any, **form: Any) -> bool:
         ({"type": "string", "maxLength": 5000}, ["a" * 2000], [1]),
         ({"type": "integer"}, [0, -1, 120], [1.5, "1"]),
         ({"type": "integer", "minimum": 0}, [0, 7], [-1]),
+        ({"type": "integer", "minimum": 1, "maximum": 5}, [1, 5], [0, 6, -1, 10]),
+        ({"type": "integer", "exclusiveMinimum": -3, "exclusiveMaximum": 150}, [-2, 0, 149], [-3, 150, 1000]),
+        ({"type": "integer", "minimum": 0.5, "maximum": 2.5}, [1, 2], [0, 3]),
+        ({"type": "integer", "minimum": 3, "maximum": 1}, [2], [1.5]),
+        ({"type": "integer", "minimum": -1e400}, [2, -2], [1.5]),
         ({"type": "number"}, [0, 1.5, -2e10], ["1"]),
         ({"type": "boolean"}, [True, False], [None, 0]),
         ({"type": "null"}, [None], [False]),
@@ -140,6 +145,7 @@ def _schemas() -> st.SearchStrategy[Any]:
             {"type": "string"}, {"type": "integer"}, {"type": "boolean"}, {"type": "null"}, {"type": "number"},
             {"enum": ["a", 2, None]}, {"const": 'x"y'}, {"type": "string", "maxLength": 2},
             {"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1},
+            {"type": "integer", "minimum": -12, "exclusiveMaximum": 340},
         ]
     )  # fmt: skip
 
@@ -177,3 +183,19 @@ def test_whatever_a_grammar_allows_follows_the_schema(schema: Any, seed: int) ->
     made = grammar(schema).made(Random(seed))
     value = json.loads(made)
     jsonschema.validate(value, schema)
+
+
+@given(st.integers(-2000, 2000), st.integers(0, 2000), st.integers(-5000, 5000))
+def test_an_integer_is_written_exactly_when_it_is_between_the_bounds(least: int, more: int, said: int) -> None:
+    schema = {"type": "integer", "minimum": least, "maximum": least + more}
+    assert accepts(schema, said) == (least <= said <= least + more)
+    assert accepts(schema, least) and accepts(schema, least + more)
+    assert not accepts(schema, least - 1) and not accepts(schema, least + more + 1)
+
+
+@pytest.mark.parametrize("bound", [10**17 + 3, 10**18 - 1, 10**18, 10**30])
+def test_large_bounds_hold_as_far_as_integers_are_written(bound: int) -> None:
+    most = {"type": "integer", "maximum": bound}
+    assert accepts(most, min(bound, 10**18 - 1)) and not accepts(most, bound + 1)
+    assert accepts(most, -bound) == (bound < 10**18)
+    assert len(json_grammar.text(json_grammar.rules(most, "root"))) < 3000
