@@ -114,10 +114,10 @@ def read_journal(path: Path, damage: JournalDamage | None = None) -> Iterator[St
                     stamped, unknown = decode(line)
                     stamped = turns.whole(stamped)
                 except Damaged as seen:
-                    if line.endswith(b"\n"):
-                        damage.add(number, seen.kind, str(seen))
-                    else:
+                    if seen.kind == "broken" and not line.endswith(b"\n"):
                         damage.add(number, "torn", f"the last line is torn after {len(line)} bytes")
+                    else:
+                        damage.add(number, seen.kind, str(seen))
                 except UnknownType as newer:
                     damage.unknown_types[newer.args[0]] += 1
                 else:

@@ -130,8 +130,10 @@ class _Reader:
                 asked = Asked(prompt)
                 self._now(unit).asked.append(asked)
                 self._now(unit).acts.append(asked)
-            case GenerationFinished(step=unit) as answer if self._now(unit).asked:
-                self._now(unit).asked[-1].answer = answer
+            case GenerationFinished(step=unit) as answer:
+                for asked in self._now(unit).asked[-1:]:
+                    if (asked.prompt.attempt, asked.prompt.turn) == (answer.attempt, answer.turn):
+                        asked.answer = answer  # else its own request could not be read
             case ToolStarted(step=unit) as call:
                 if call.permission in BY_A_PERSON:
                     self._now(unit).decided.append((call.call_id, call.permission))

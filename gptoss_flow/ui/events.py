@@ -10,7 +10,7 @@ from gptoss_flow.record.codec import encode
 
 
 class EventLines:
-    """Writes each recorded event as it happens, as it stands in `events.jsonl`. Falls silent when it can't."""
+    """Writes each recorded event as it happens, whole (see `record.turns`). Falls silent when it can't."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

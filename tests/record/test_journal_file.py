@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_flow.errors import ExitCode, RecordError
-from gptoss_flow.events import Event, Stamped, StepFinished, StepStarted, TokensArrived, Warned
+from gptoss_flow.events import Event, PromptRendered, Stamped, StepFinished, StepStarted, TokensArrived, Warned
 from gptoss_flow.record.codec import encode
 from gptoss_flow.record.journal_file import KEPT_DAMAGE, JournalDamage, JournalFile, read_journal
 from tests.conftest import need
@@ -84,7 +85,12 @@ def test_a_hostile_text_stays_one_record(tmp_path: Path, text: str) -> None:
     assert len(path.read_bytes().splitlines()) == len(stamped)
 
 
-@given(st.lists(any_event, min_size=1, max_size=5), st.data())
+def happened(event: Event) -> Event:
+    """As it reaches a journal, whose lines alone may go on from each other."""
+    return replace(event, since={}) if isinstance(event, PromptRendered) else event
+
+
+@given(st.lists(any_event.map(happened), min_size=1, max_size=5), st.data())
 def test_any_cut_of_a_record_is_readable(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], data: st.DataObject
 ) -> None:

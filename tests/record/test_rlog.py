@@ -23,6 +23,7 @@ from gptoss_flow.events import (
     TokensArrived,
     ToolFinished,
     ToolStarted,
+    TrialFinished,
     Warned,
 )
 from gptoss_flow.record.rlog import LONGEST_TEXT, Rlog
@@ -180,6 +181,14 @@ def test_a_tool_that_failed_says_so(tmp_path: Path) -> None:
     )
     assert [line.fields.get("result") for line in lines] == ["[running]", None, "[error]"]
     assert lines[1].raw == "o: id=a_1 no such file"
+
+
+def test_a_trial_that_failed_says_so(tmp_path: Path) -> None:
+    trial = {"label": "concurrency 1", "n": 3, "errors": 2, "error": "no tokens"}
+    (line,) = log_of(tmp_path, TrialFinished(step="b", number=4, attempt=2, trial=trial))
+    assert line.raw == (
+        'o: span=b attempt=2 trial=4 level=error concurrency 1: {"n": 3, "errors": 2, "error": "no tokens"}'
+    )
 
 
 def test_a_call_that_a_killed_life_left_open_ends_where_the_run_is_taken_up(tmp_path: Path) -> None:

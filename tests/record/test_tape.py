@@ -58,6 +58,12 @@ def test_requests_and_answers_are_in_their_order() -> None:
     assert [each.answer.text for each in found.asked["a"] if each.answer] == ["to one", "to two"]
 
 
+def test_an_answer_whose_request_is_lost_is_no_answer_to_the_one_before() -> None:
+    """A line that cannot be read takes with it the turns that go on from it: their answers stand there alone."""
+    found = tape(started("a"), answered("a", "one"), generation("a", "to two", turn=2), ended("a"))
+    assert [each.answer.text for each in found.asked["a"] if each.answer] == ["to one"]
+
+
 def test_an_error_is_of_the_try_that_it_ended_and_says_whether_another_followed() -> None:
     retried = StepRetried(step="a", attempt=1, attempts=3, error=ERROR, delay_s=0.0)
     fell = FellBack(step="a", kind="prompt", error=ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from binascii import crc32
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,12 @@ def test_a_turn_is_written_as_what_it_adds_and_read_whole(tmp_path: Path) -> Non
     lines = written(tmp_path / "events.jsonl", events)
     assert [[m["content"] for m in line["messages"]] for line in lines[1:]] == [["one"], ["two"], ["é"]]
     assert [line["tokens"] for line in lines[2:]] == [[*b"two"], [0xE9]]
-    assert [(line["since"]["seq"], line["tools"]) for line in lines[2:]] == [(2, []), (3, [])]
+    written_before = (tmp_path / "events.jsonl").read_bytes().splitlines()[1:3]
+    assert [line["since"] for line in lines[2:]] == [
+        {"seq": seq, "crc": crc32(line), "messages": seq - 1, "tokens": 3 * (seq - 1), "tools": 1}
+        for seq, line in enumerate(written_before, start=2)
+    ]
+    assert [line["tools"] for line in lines[2:]] == [[], []]
     assert read(tmp_path / "events.jsonl") == events
 
 
@@ -97,6 +103,15 @@ def test_a_turn_whose_beginning_is_damaged_is_not_made_up(tmp_path: Path) -> Non
         assert read(path, damage)[-3:] == events[2:]
         assert damage.lines[-1].message == "it goes on from record 1, which cannot be read"
         assert damage.lines[-1].line == 2
+
+
+def test_a_last_line_that_goes_on_from_a_lost_one_is_not_called_torn(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    written(path, [prompt(1, "one"), prompt(2, "one", "two")])
+    path.write_bytes(b"{}\n" + path.read_bytes().splitlines()[1])
+    damage = JournalDamage()
+    assert read(path, damage) == []
+    assert [str(line) for line in damage.lines][1] == "line 2: it goes on from record 1, which cannot be read"
 
 
 def test_a_run_that_is_taken_up_begins_with_a_whole_turn(tmp_path: Path) -> None:

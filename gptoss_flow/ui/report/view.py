@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gptoss_flow.events import (
     FellBack,
@@ -43,7 +43,7 @@ class Span:
 
 @dataclass(slots=True)
 class Turn(Span):
-    """A prompt and its answer."""
+    """A prompt, without its tokens, and its answer."""
 
     prompt: PromptRendered = field(kw_only=True)
     answer: GenerationFinished | None = field(default=None, kw_only=True)
@@ -159,7 +159,8 @@ class RunView:
             case PromptRendered():
                 history = self._of(event.step)
                 before = history.turns[-1].prompt.messages if history.turns else []
-                history.happenings.append(Turn(time, prompt=event, before=before))
+                asked = replace(event, tokens=[])  # each turn's prompt holds those of all before it
+                history.happenings.append(Turn(time, prompt=asked, before=before))
             case GenerationFinished():
                 self._answered(event, time)
             case ToolStarted():

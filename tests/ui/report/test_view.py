@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,24 @@ def test_a_report_of_the_live_events_is_that_of_the_record(
     assert fold_view(live) == fold_view(back)
     for draw in FORMATS.values():
         assert draw(report_of(live)) == draw(report_of(back))
+
+
+def test_turns_of_a_long_conversation_are_held_without_their_tokens(tmp_path: Path) -> None:
+    """Its reader makes each turn whole: a small record may stand for very many tokens."""
+    sink = JournalFile(tmp_path / "events.jsonl")
+    ((asked, _), turns) = turn("a", "x"), 200
+    assert isinstance(asked, PromptRendered)
+    for stamped in stamp([replace(asked, tokens=[1] * 20_000, turn=number) for number in range(1, turns + 1)]):
+        sink.take(stamped)
+    sink.close()
+    tracemalloc.start()
+    try:
+        view = fold_view(read_journal(tmp_path / "events.jsonl"))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(view.histories["a"].turns) == turns
+    assert held < 2 * 2**20
 
 
 def test_the_state_is_that_of_the_fold_which_all_others_read() -> None:
