@@ -44,9 +44,9 @@ def write_lock_file(path: Path, text: str) -> None:
     partial: Path | None = None
     try:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".flow.lock-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".flow.lock-", delete=False) as file:
             partial = Path(file.name)
-            file.write(text)
+            file.write(text.encode())
         partial.chmod(mode)
         partial.replace(path)
     except OSError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -262,3 +265,11 @@ def test_a_lock_that_cannot_be_written_is_said_and_leaves_nothing() -> None:
     with pytest.raises(Invalid, match=r"cannot read flows/flow\.lock: Is a directory; check"):
         lock(write("demo"))
     assert sorted(file.name for file in Path("flows").iterdir()) == ["a.yaml", "flow.lock"]
+
+
+def test_a_lock_is_written_in_utf_8_whatever_the_locale() -> None:
+    environ = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    code = "from gptoss_flow.app.lock_file import *; write_lock_file(Path('flow.lock'), '# f\\xfcr alle')"
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("flow.lock").read_text("utf-8") == "# für alle"

@@ -36,7 +36,7 @@ _SAME_FROM = 400
 
 def draw_html(report: Report) -> str:
     """The whole page. Every text of the run passes `finalize` and Jinja's escaping on its way into it."""
-    style, script = (_PAGE / "style.css").read_text(), (_PAGE / "script.js").read_text()
+    style, script = ((_PAGE / name).read_text("utf-8") for name in ("style.css", "script.js"))
     page = _Page(report)
     drawn = (
         _environment()

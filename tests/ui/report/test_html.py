@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +21,7 @@ from gptoss_flow.ui.report.shown_text import chunks, marked
 from tests.record.samples import run_started
 from tests.ui.report.made import HOSTILE, done, hostile, ordinary, report_of, thousand, with_panes
 
+ROOT = Path(__file__).parents[3]
 VOID = {"meta", "link", "input", "br"}
 
 
@@ -53,6 +58,19 @@ class Page(HTMLParser):
 @cache
 def hostile_page() -> Page:
     return Page(draw_html(report_of(hostile())))
+
+
+def test_it_is_the_same_whatever_the_locale() -> None:
+    code = """
+from gptoss_flow.ui.report.html import draw_html
+from tests.ui.report.made import ordinary, report_of
+import sys; sys.stdout.buffer.write(draw_html(report_of(ordinary())).encode())
+"""
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**os.environ, **ascii_only}, capture_output=True, cwd=ROOT)
+    assert done.stderr == b""
+    assert done.stdout.decode() == draw_html(report_of(ordinary()))
 
 
 def test_its_tags_are_those_of_the_template_and_all_are_closed() -> None:
