@@ -16,7 +16,7 @@ def pinned_tools(server: LockedToolServer) -> Pinned:
 
 
 def pins_by_flow(root: LoadedFlow) -> dict[int, Mapping[str, Pinned]]:
-    """The same for each of these flows, by its `id`."""
+    """`pins_of` of the flow and of each of those inside it, by its `id`. Raises `Invalid`."""
     pins = pins_of(root)
     return {id(each): pins(each) for _, each in all_flows(root)}
 

@@ -100,9 +100,8 @@ class OnceSteps:
                 self.happened[unit] = Outcome("succeeded", end.result)
                 if end.redacted:
                     self.unsure[unit] = WITHHELD
-        elif (
-            end.error is not None and not end.unsure
-        ):  # what happened may be called again where its step is done again
+        elif end.error is not None and not end.unsure:
+            # Of what happened its step may call again, where it is done again.
             self._by_model[unit].pop(end.call_id, None)
             if not self._by_model[unit]:
                 self._settle(unit)
