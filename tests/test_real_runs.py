@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from gptoss_flow.events import PromptRendered
+from gptoss_flow.record.journal_file import read_journal
 from gptoss_flow.testing.project import Project
 from gptoss_flow.testing.tiny_gpt_oss import ensure_tiny_model
 from tests.conftest import need
@@ -114,10 +116,10 @@ def test_a_gpt_oss_calls_a_tool_is_told_what_came_and_answers(harmony: Project) 
     first, second = of_type(harmony, "generation_finished")
     assert [(call["name"], call["arguments"]) for call in first["calls"]] == [("read_file", '{"path":"notes.md"}')]
     assert (first["tokens"][-1], second["tokens"][-1]) == (200012, 200002)  # <|call|>, <|return|>
-    _, prompt = of_type(harmony, "prompt_rendered")
-    own = [token for token in first["tokens"] if token != 200012]
-    spoken = of_type(harmony, "prompt_rendered")[0]["tokens"] + own
-    assert prompt["tokens"][: len(spoken)] == spoken, "what the model wrote stays as it wrote it"
+    journal = read_journal(harmony.runs[-1] / "events.jsonl")
+    asked, told = [list(e.event.tokens) for e in journal if isinstance(e.event, PromptRendered)]
+    spoken = asked + [token for token in first["tokens"] if token != 200012]
+    assert told[: len(spoken)] == spoken, "what the model wrote stays as it wrote it"
     assert second["usage"]["cached_tokens"] >= len(spoken) - 1
 
 

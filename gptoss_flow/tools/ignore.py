@@ -12,7 +12,7 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 _LINES = 10_000
 _ODD_SET = re.compile(r"\[[^]]*(?:\[|--|&&|~~|\|\|)")
-_DEEP_END = re.compile(r"/\*\*\s*$")
+_DEEP_END = re.compile(r"/\*\*(/?)\s*$")
 _ENDS = {"(?:(?P<ps_d>/)|$)": "/?$", "(?P<ps_d>/)": "/$"}
 """How a regular expression of pathspec ends that names all that is below a path, and one that names it alone."""
 
@@ -49,8 +49,9 @@ class Patterns:
 
 def parse(lines: Iterable[str], parts: tuple[str, ...] = ()) -> Patterns | None:
     """Patterns of some lines, those that git would not understand left out; None where there are none."""
-    # A folder `a` is not named by `a/**` (git looks into it, and `!a/b` counts), which pathspec sees otherwise.
-    kept = [_DEEP_END.sub("/**/*", line) for line in list(lines)[:_LINES] if not _ODD_SET.search(line)]
+    # A folder `a` is not named by `a/**` (git looks into it, and `!a/b` counts), which pathspec sees otherwise;
+    # nor is a file `a/b` by `a/**/`, which means folders.
+    kept = [_DEEP_END.sub(r"/**/*\1", line) for line in list(lines)[:_LINES] if not _ODD_SET.search(line)]
     spec = _compiled(kept) or _compiled([line for line in kept if _compiled([line])])
     return Patterns(parts, spec) if spec else None
 

@@ -7,7 +7,6 @@ Peaks and processor time of processes that compile and run a chain of `set` step
 from __future__ import annotations
 
 import asyncio
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from gptoss_flow.app.check import check_flow
 from gptoss_flow.app.run import run_flow
 from gptoss_flow.record import append
 from tests.benchmarks.measure import verdict
+from tests.peak import peak_bytes
 
 BOUND_BYTES = 3000
 LINEAR = 1.3
@@ -55,7 +55,7 @@ def play(kind: str, steps: int) -> tuple[int, float]:
         finished = asyncio.run(run_flow(check_flow(path), Given(inputs={}, servers={}, cwd=Path(name))))
         took_s = time.process_time() - began
         assert finished.result.status == "succeeded"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_bytes()
     return peak, took_s
 
 

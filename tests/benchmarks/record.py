@@ -5,7 +5,6 @@ Run it with `python -m tests.benchmarks.record`. Nothing here is a test: the fig
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from gptoss_flow.record.codec import encode
 from gptoss_flow.record.journal_file import JournalFile, read_journal
 from gptoss_flow.record.rlog import Rlog
 from gptoss_flow.record.state import fold
+from tests.peak import peak_mb
 from tests.record.samples import START, generation, run_started
 
 ROUNDS = 7
@@ -51,12 +51,12 @@ def reading(path: Path) -> None:
         ("read", lambda: exhaust(read_journal(path))),
         ("read and fold", lambda: fold(read_journal(path))),
     ):
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory = peak_mb()
         wall, cpu = time.perf_counter(), time.process_time()
         act()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
-        print(f"{name:26}{wall:10.2f}{cpu:10.2f}{memory / 1024:10.0f}")
+        memory = peak_mb() - memory
+        print(f"{name:26}{wall:10.2f}{cpu:10.2f}{memory:10.0f}")
 
 
 def exhaust(items: Iterable[object]) -> None:

@@ -21,6 +21,7 @@ from tests.faults.stage import Figure, Scene, Stage
 from tests.lang.test_document import BOMBS as ALIASES
 from tests.lang.test_document import HOSTILE
 from tests.lang.test_fuzz import edited
+from tests.peak import peak_mb
 from tests.refs.bombs import BOMBS
 from tests.refs.test_escapes import ESCAPES, SCOPE
 
@@ -65,7 +66,7 @@ def worst(results: list[dict[str, object]], key: str) -> float:
 def aliases(stage: Stage) -> Figure:
     """Aliases that stand for more and more: refused within 50 ms of the processor, and in hardly any memory."""
     took = dict[str, float]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     for name, text in ALIASES.items():
         for _ in stage.times(3):
             began = time.process_time()
@@ -73,7 +74,7 @@ def aliases(stage: Stage) -> Figure:
                 parse_document(text, "f.yaml")
                 return Figure(f"{name} was read", False)
             took[name] = min(took.get(name, 9.0), time.process_time() - began)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grown = peak_mb() - before
     slowest = max(took, key=took.__getitem__)
     said = f"{len(took)} refused, slowest {took[slowest] * 1000:.0f} ms ({slowest}), {grown:.0f} MB more"
     return Figure(said, took[slowest] <= 0.05 and grown <= 32)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.errors import Invalid
+from tests.peak import peak_mb
 
 STEPS = "version: 1\nsteps:\n"
 SET = "{set: {x: 1}}"
@@ -100,12 +99,9 @@ def main() -> None:
             except Invalid as error:
                 ended, said = "Invalid", str(error.problems[0])[:300]
             seconds = time.process_time() - start
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-                2**20 if sys.platform == "darwin" else 2**10
-            )
             print(
                 json.dumps(
-                    {"attack": name, "ended": ended, "said": said, "s": round(seconds, 2), "mb": round(peak)}
+                    {"attack": name, "ended": ended, "said": said, "s": round(seconds, 2), "mb": round(peak_mb())}
                 )
             )
 

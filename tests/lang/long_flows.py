@@ -6,7 +6,6 @@ Prints a JSON object: the steps, seconds of the processor, peak memory in MB bey
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -14,9 +13,7 @@ from pathlib import Path
 
 from gptoss_flow.app.check import check_flow
 from gptoss_flow.plan.nested import count_steps
-
-PER_MB = 2**20 if sys.platform == "darwin" else 2**10
-
+from tests.peak import peak_mb
 
 EACH = 5000
 """Steps of an inner flow, and the one that runs it. A file may hold half a million values: these are several."""
@@ -40,11 +37,11 @@ def main(steps: int) -> None:
             Path(folder, f"inner{number}.yaml").write_text(inner(number))
         outer = "".join(f"  f{number}: {{flow: inner{number}.yaml}}\n" for number in range(files))
         path.write_text(f"version: 1\nsteps:\n{outer}")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_mb()
         began = time.process_time()
         plan = check_flow(path)
         took = time.process_time() - began
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / PER_MB
+        grown = peak_mb() - before
     print(json.dumps({"steps": count_steps(plan), "s": round(took, 2), "mb": round(grown)}))
 
 

@@ -6,11 +6,11 @@ Prints one JSON object a bomb: its index, how it ended, the seconds it took, and
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 
 from gptoss_flow.refs import EvaluationError, NeedsTokens, TemplateError, parse
+from tests.peak import peak_mb
 
 MILLION = "'x' * 1000000"
 LOOP = "{% for i in range(100000) %}"
@@ -132,8 +132,8 @@ def main() -> None:
         except (TemplateError, EvaluationError, NeedsTokens) as error:
             ended = type(error).__name__
         seconds = time.process_time() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        print(json.dumps({"bomb": index, "ended": ended, "s": round(seconds, 3), "mb": round(peak)}), flush=True)
+        found = {"bomb": index, "ended": ended, "s": round(seconds, 3), "mb": round(peak_mb())}
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

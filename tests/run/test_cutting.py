@@ -114,8 +114,8 @@ TWO_SERVERS = "version: 1\nservers: {one: demo, two: demo}\n"
             "3:11: truncate_tokens here needs a flow with one server; cut it in a step that names its",
         ),
         ("outputs", "3:14: truncate_tokens here needs a flow with one server"),
-        ("when", '4:3: step "a" does not say which server it uses'),
-        ("foreach", '4:3: step "a" does not say which server it uses'),
+        ("when", '4:3: truncate_tokens in step "a" needs a flow with one server'),
+        ("foreach", '4:3: truncate_tokens in step "a" needs a flow with one server'),
     ],
 )
 def test_with_several_servers_it_has_to_be_said_which(part: str, said: str) -> None:

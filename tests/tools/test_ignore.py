@@ -40,6 +40,7 @@ def untracked(root: Path) -> set[str]:
     return set(out.split("\0")) - {""}
 
 
+@example({"a/build/a", "a/build/b/c"}, {"": ["a/build/**/"]})
 @example({"x.py/x.py/a"}, {"": ["*.py", "!/x.*"]})
 @settings(max_examples=60, deadline=None)
 @given(st.sets(paths, min_size=1, max_size=8), st.dictionaries(st.sampled_from(["", "a/", "a/b/"]), lines))
