@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gptoss_flow.urls import is_address
+from gptoss_flow.urls import direct, is_address, means
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,19 @@ def test_an_address(text: str) -> None:
 )  # fmt: skip
 def test_no_address(text: str) -> None:
     assert not is_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_meant"),
+    [
+        ("http://127.0.0.1:8080/", True),
+        ("http://localhost:8080", True),
+        ("https://localhost:8080", False),
+        ("http://localhost:8081", False),
+        ("http://localhost:x", False),
+        ("small", False),
+    ],
+)
+def test_a_server_is_meant_by_every_spelling_of_its_address(text: str, is_meant: bool) -> None:
+    assert means(text, "http://127.0.0.1:8080") is is_meant
+    assert direct("https://localhost:1/") == "https://localhost:1"

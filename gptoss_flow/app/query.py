@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
-from urllib.parse import urlsplit
 
 from gptoss_flow.errors import FlowError, Invalid, StepError
 from gptoss_flow.llama.blocking import BlockingClient, at_once
 from gptoss_flow.prompt.raw import Tokenizer
 from gptoss_flow.server.hold import hold
 from gptoss_flow.server.record import list_servers, read_key, state_root
-from gptoss_flow.urls import ADDRESS, is_address
+from gptoss_flow.urls import ADDRESS, direct, is_address
 
 if TYPE_CHECKING:
     from gptoss_flow.events import Json
@@ -60,17 +59,11 @@ def running(
     yield None
 
 
-def direct(url: str) -> str:
-    """The address with `localhost` as the number that it means: to look it up costs time. Raises `Invalid`.
-
-    A certificate may be for the name alone.
-    """
-    if not is_address(url):
-        raise Invalid(f'"{url}" is not {ADDRESS}')
-    parts = urlsplit(url.rstrip("/"))
-    if parts.hostname != "localhost" or parts.scheme == "https":
-        return parts.geturl()
-    return parts._replace(netloc=f"127.0.0.1:{parts.port}" if parts.port else "127.0.0.1").geturl()
+def given_url(text: str) -> str:
+    """The address that somebody gave. Raises `Invalid`."""
+    if not is_address(text):
+        raise Invalid(f'"{text}" is not {ADDRESS}')
+    return direct(text)
 
 
 def ask(client: BlockingClient, prompt: str, params: Mapping[str, Json], show: Callable[[str], object]) -> Reply:

@@ -33,6 +33,7 @@ from gptoss_flow.server.record import ServerRecord, list_servers
 from gptoss_flow.server.registry import Place
 from gptoss_flow.server.starter import locate
 from gptoss_flow.server.verbs import Running
+from gptoss_flow.urls import means
 from gptoss_flow.words import suggest
 
 ID_DIGITS = 12
@@ -182,7 +183,7 @@ class Servers:
         return self._external(ref) is not None
 
     def _external(self, ref: str) -> ResolvedProfile | None:
-        if not self._is_profile(ref) or any(ref == record.url for record in list_servers(self.state_root)):
+        if not self._is_profile(ref) or any(means(ref, record.url) for record in list_servers(self.state_root)):
             return None
         resolved = find_server_profile(ref, self._cwd)
         return resolved if resolved.profile.resolved_engine == "external" else None
@@ -305,7 +306,7 @@ def _named(ref: str | None) -> str:
 
 def _is_named(ref: str, record: ServerRecord) -> bool:
     is_id = len(ref) >= ID_DIGITS_MIN and record.fingerprint.startswith(ref)
-    return is_id or ref in (record.name, record.url)
+    return is_id or ref == record.name or means(ref, record.url)
 
 
 def _model_name(record: ServerRecord) -> str:

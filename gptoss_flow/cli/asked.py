@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from gptoss_flow.app.query import Address, direct, running
+from gptoss_flow.app.query import Address, given_url, running
 from gptoss_flow.errors import Unavailable
 from gptoss_flow.escape import one_line
 from gptoss_flow.llama.blocking import BlockingClient
@@ -36,7 +36,7 @@ def _ask_running(profile: str | None, url: str | None, use: Callable[[BlockingCl
         url = os.environ.get("GPT_OSS_URL") or None
         port = None if url else os.environ.get("GPT_OSS_PORT") or None
     if url is not None:
-        url = direct(url)
+        url = given_url(url)
         with running(url=url) as address:
             return _asked(address or Address(url), use)
     if port is not None and port.isdecimal():

@@ -12,7 +12,7 @@ import click
 from gptoss_flow.app.bind import SCRIPTED
 from gptoss_flow.app.finished import Finished
 from gptoss_flow.app.infer import OWN_TOOLS, STEP, Question, infer, names_tools
-from gptoss_flow.app.query import direct
+from gptoss_flow.app.query import given_url
 from gptoss_flow.cli import complete
 from gptoss_flow.cli.options import KEPT_LOGS, json_option, unsandboxed_option
 from gptoss_flow.cli.prompt_text import read_prompt
@@ -132,7 +132,7 @@ def command(
         tools=granted,
         max_turns=max_turns,
         schema=schema,
-        server=profile or DEFAULT_PROFILE if url is None else direct(url),
+        server=profile or DEFAULT_PROFILE if url is None else given_url(url),
         model=model,
     )
     answer = AnswerWriter(sys.stdout)

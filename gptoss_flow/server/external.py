@@ -19,6 +19,7 @@ from gptoss_flow.server.probe import NoReply, Untrusted, ask
 from gptoss_flow.server.problems import KeyProblem
 from gptoss_flow.server.record import ServerRecord, list_servers, state_root
 from gptoss_flow.server.settings import given_key
+from gptoss_flow.urls import means
 
 TRUST_HINT = "name its authority's file in $SSL_CERT_FILE, or change url"
 
@@ -134,7 +135,7 @@ class ExternalServer:
 
     def _managed(self) -> ServerRecord | None:
         """What this user's own servers say of one at this address."""
-        return next((each for each in list_servers(state_root()) if each.url == self._url), None)
+        return next((each for each in list_servers(state_root()) if means(self._url, each.url)), None)
 
     def _says(self, problem: KeyProblem) -> bool:
         """Whether the profile says the key itself, and so has a place to point at."""

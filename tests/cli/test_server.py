@@ -67,8 +67,9 @@ def test_the_status_tells_health_slots_and_a_timed_sample(stand: Stand) -> None:
     assert "sample     6 tokens in 0." in told.out and "\x1b" not in told.out
     (health,) = stand.run("server", "status", "small", "--json").json
     assert health["up"] and health["sample"]["tokens"] == 6
-    by_url = stand.run("server", "status", health["url"])
-    assert (by_url.code, by_url.out.splitlines()[0]) == (0, told.out.splitlines()[0])
+    for url in (health["url"], f"{health['url']}/", health["url"].replace("127.0.0.1", "localhost")):
+        by_url = stand.run("server", "status", url)
+        assert (by_url.code, by_url.out.splitlines()[0]) == (0, told.out.splitlines()[0])
 
 
 def test_a_server_that_was_killed_is_down_and_its_log_is_there(stand: Stand) -> None:
