@@ -75,7 +75,8 @@ def _stray(argument: str, before: str, option: Option) -> tuple[str, str]:
 
 
 def _lacking(before: str, option: Option) -> tuple[str, str]:
-    return f"{before} lacks its value", f"write it as the next item: [{before}, {option.hint.replace(' ', ', ')}]"
+    items = option.hint.replace(" ", ", ") if option.values > 1 else option.hint
+    return f"{before} lacks its value", f"write it as the next item: [{before}, {items}]"
 
 
 def _problem(number: int, said: str, hint: str) -> KeyProblem:

@@ -129,6 +129,7 @@ def test_extra_arguments_are_checked_against_the_help(arguments: list[str], said
         (["--numa", "isolate", "all"], 2, "all belongs to no option: --numa takes one value"),
         (["--numa"], 0, "--numa lacks its value; write it as the next item: [--numa, TYPE]"),
         (["--numa", "--no-repack"], 0, "--numa lacks its value"),
+        (["-ot"], 0, "-ot lacks its value; write it as the next item: [-ot, <tensor name pattern>=<buffer"),
         (
             ["--control-vector-layer-range", "1"],
             1,
