@@ -139,9 +139,14 @@ def _library(wanted: HubModel) -> ModuleType:
     """The library, imported when it is used: few need it, and it takes a while. Its telemetry is switched off."""
     if problem := lacking(wanted):
         raise Unavailable(problem)
-    hub = importlib.import_module("huggingface_hub")
-    for part in ("constants", "errors", "utils"):
-        importlib.import_module(f"huggingface_hub.{part}")
+    try:
+        hub = importlib.import_module("huggingface_hub")
+        for part in ("constants", "errors", "utils"):
+            importlib.import_module(f"huggingface_hub.{part}")
+    except ImportError as error:  # it, or what it needs, is there in part, or too old
+        said = f"model.hf: {wanted} is fetched with huggingface_hub, which cannot be imported: {error}"
+        hint = "pip install --force-reinstall 'gptoss-flow[hf]'"
+        raise Unavailable(key_problem(_KEY, said, hint)) from None
     hub.constants.HF_HUB_DISABLE_TELEMETRY = True
     hub.utils.logging.set_verbosity_error()
     return hub

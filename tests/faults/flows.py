@@ -121,7 +121,8 @@ def attacks(stage: Stage) -> Figure:
     plans = [str(result["attack"]) for result in results if result["ended"] != "Invalid"]
     seconds, megabytes = worst(results, "s"), worst(results, "mb")
     said = f"{len(results)} files, {len(plans)} are plans, slowest {seconds:.1f} s, at most {megabytes:.0f} MB"
-    return Figure(f"{said}; {fault}" if fault else said, not fault and seconds <= 8 and megabytes <= 512)
+    met = not fault and bool(results) and seconds <= 8 and megabytes <= 512
+    return Figure(f"{said}; {fault}" if fault else said, met)
 
 
 def graphs(stage: Stage) -> Figure:

@@ -151,6 +151,15 @@ def test_without_the_extra_the_command_to_get_it_is_said(
     assert web.asked == []
 
 
+def test_an_extra_that_is_there_but_broken_is_said_to_be(
+    web: Web, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", None)  # type: ignore[arg-type]
+    said = failure(profile("Q4_0"), machine)
+    assert "is fetched with huggingface_hub, which cannot be imported: import of huggingface_hub.errors" in said
+    assert said.endswith("pip install --force-reinstall 'gptoss-flow[hf]'")
+
+
 def test_what_is_in_the_cache_needs_no_extra(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure_model(profile("Q4_0"), machine, lambda line: None)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # type: ignore[arg-type]
