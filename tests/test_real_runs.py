@@ -67,7 +67,8 @@ def test_a_source_tree_is_summarised(project: Project) -> None:
     done = project.run(*flow)
     assert done.code == 0, done.err
     assert len(done.out.split()) > 5
-    assert [event["step"] for event in of_type(project, "prompt_rendered")] == ["each[0]", "each[1]", "summary"]
+    *each, last = [event["step"] for event in of_type(project, "prompt_rendered")]
+    assert (sorted(each), last) == (["each[0]", "each[1]"], "summary")  # items run at once
     assert {event["mode"] for event in of_type(project, "prompt_rendered")} == {"chat"}
     assert what_is_open(project, 0) == ""
 
