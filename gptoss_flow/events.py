@@ -348,6 +348,7 @@ class RunFinished:
     tokens: dict[str, int]
     """computed, reused, generated."""
     duration_s: float
+    """Of a run that was resumed, its last life alone; the tokens are of all."""
     error: str = ""
     """What ended a run that did not succeed, a line for each problem."""
 

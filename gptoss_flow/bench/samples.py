@@ -66,11 +66,3 @@ def sample(
         gaps=metrics.gaps_s(arrivals),
         arrivals=with_tokens,
     )
-
-
-def meets(values: Mapping[str, float], limits: Sequence[tuple[str, str, float]]) -> bool:
-    """Whether a request keeps every service level that is about requests."""
-    return all(
-        name in values and (values[name] <= limit if comparison.startswith("<") else values[name] >= limit)
-        for name, comparison, limit in limits
-    )

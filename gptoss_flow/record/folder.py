@@ -84,10 +84,6 @@ def list_runs(base: Path) -> list[Path]:
     return sorted(path for path in found if is_run_id(path.name))
 
 
-def newest_run(base: Path) -> Path | None:
-    return max(list_runs(base), default=None)
-
-
 def find_run(base: Path, wanted: str) -> Path:
     """The folder of the run whose id is `wanted`, or begins with it. Raises `RecordError`."""
     runs = list_runs(base)

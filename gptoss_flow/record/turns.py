@@ -55,7 +55,7 @@ class Turns:
         if not isinstance(prompt, PromptRendered) or not prompt.since:
             return stamped
         since, last = prompt.since, self._last.get(prompt.step)
-        missing = Damaged("shape", f"it goes on from record {since.get('seq')}, which cannot be read")
+        missing = Damaged("shape", f"it goes on from record {since.get('seq')}, which is lost or not as it was")
         if last is None or (last.seq, last.crc) != (since.get("seq"), since.get("crc")):
             raise missing
         whole: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gptoss_flow.errors import ExitCode, RecordError
-from gptoss_flow.record.folder import RunFolder, find_run, kept_log_path, list_runs, new_run_id, newest_run
+from gptoss_flow.record.folder import RunFolder, find_run, kept_log_path, list_runs, new_run_id
 from gptoss_flow.record.journal_file import JournalFile
 from gptoss_flow.record.rlog import Rlog
 from tests.conftest import need
@@ -121,7 +121,6 @@ def test_a_place_that_is_not_writable_is_a_record_error(tmp_path: Path) -> None:
 
 def test_runs_are_listed_oldest_first_and_nothing_else_is(tmp_path: Path) -> None:
     assert list_runs(tmp_path) == []
-    assert newest_run(tmp_path) is None
     ids = [new_run_id(NOW + timedelta(seconds=n)) for n in (5, 1, 3)]
     for run_id in ids:
         RunFolder.create(tmp_path, run_id).close()
@@ -130,9 +129,6 @@ def test_runs_are_listed_oldest_first_and_nothing_else_is(tmp_path: Path) -> Non
     (runs / new_run_id(NOW)).write_text("a file")
     (runs / new_run_id(NOW + timedelta(seconds=9))).symlink_to(tmp_path, target_is_directory=True)
     assert [path.name for path in list_runs(tmp_path)] == sorted(ids)
-    newest = newest_run(tmp_path)
-    assert newest is not None
-    assert newest.name == ids[0]
 
 
 def test_a_run_is_found_by_its_id_or_a_beginning_of_it(tmp_path: Path) -> None:

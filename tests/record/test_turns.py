@@ -101,7 +101,7 @@ def test_a_turn_whose_beginning_is_damaged_is_not_made_up(tmp_path: Path) -> Non
         path.write_bytes(b"".join([damaged, *lines[1:]]))
         damage = JournalDamage()
         assert read(path, damage)[-3:] == events[2:]
-        assert damage.lines[-1].message == "it goes on from record 1, which cannot be read"
+        assert damage.lines[-1].message == "it goes on from record 1, which is lost or not as it was"
         assert damage.lines[-1].line == 2
 
 
@@ -111,7 +111,9 @@ def test_a_last_line_that_goes_on_from_a_lost_one_is_not_called_torn(tmp_path: P
     path.write_bytes(b"{}\n" + path.read_bytes().splitlines()[1])
     damage = JournalDamage()
     assert read(path, damage) == []
-    assert [str(line) for line in damage.lines][1] == "line 2: it goes on from record 1, which cannot be read"
+    assert [str(line) for line in damage.lines][
+        1
+    ] == "line 2: it goes on from record 1, which is lost or not as it was"
 
 
 def test_a_run_that_is_taken_up_begins_with_a_whole_turn(tmp_path: Path) -> None:
