@@ -185,8 +185,7 @@ class RunState:
                     told = self.told_tools.setdefault(step_of(event.step), {})
                     told |= {str(tool.get("name")): tool for tool in event.tools}
             case GenerationFinished():
-                self.step(event.step).tokens.add(event.usage)
-                self.tokens.add(event.usage)
+                self._spend(event)
             case ToolStarted() if event.permission in NOT_MADE:
                 self.step(event.step).refused_calls += 1
             case ToolStarted():
@@ -196,10 +195,7 @@ class RunState:
                 pass
             case TrialFinished():
                 self.step(event.step).trials[event.number] = event.trial
-                usage = event.trial.get("usage")
-                if isinstance(usage, dict) and not event.trial.get("reused"):
-                    self.step(event.step).tokens.add(usage)
-                    self.tokens.add(usage)
+                self._spend(event)
             case BenchJudged():
                 self.step(event.step).judged = event
             case StepRetried():
@@ -218,6 +214,11 @@ class RunState:
             case _:
                 assert_never(event)
 
+    def _spend(self, event: GenerationFinished | TrialFinished) -> None:
+        used = usage_of(event)
+        self.step(event.step).tokens.add(used)
+        self.tokens.add(used)
+
     def step(self, step_id: str) -> StepView:
         """The step or item (`each[3]`) of this id; it is made where it is new."""
         if step_id in self.steps:
@@ -228,6 +229,14 @@ class RunState:
                 parent.items[index] = StepView(step_id, parent.kind)
             return parent.items[index]
         return self.steps.setdefault(step_id, StepView(step_id))
+
+
+def usage_of(event: GenerationFinished | TrialFinished) -> dict[str, int]:
+    """The tokens that it tells of; none of a trial that was taken from an earlier life, which told of them."""
+    if isinstance(event, GenerationFinished):
+        return event.usage
+    usage = event.trial.get("usage")
+    return usage if isinstance(usage, dict) and not event.trial.get("reused") else {}
 
 
 def step_of(unit: str) -> str:

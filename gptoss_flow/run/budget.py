@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from gptoss_flow.errors import ExitCode, StepError
 from gptoss_flow.events import NOT_MADE, Event, GenerationFinished, ToolStarted, TrialFinished
 from gptoss_flow.plan.plan import Limits
-from gptoss_flow.record.state import RunState, Tokens
+from gptoss_flow.record.state import RunState, Tokens, usage_of
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,8 @@ class Budget:
     def count(self, event: Event) -> str | None:
         """The limit that this event exceeds, in a sentence. Of a tool call, before it is made."""
         match event:
-            case GenerationFinished():
-                self.tokens.add(event.usage)
-                return None if self.is_over else self._tokens_exceeded()
-            case TrialFinished():
-                self.tokens.add(event.trial.get("usage") or {})
+            case GenerationFinished() | TrialFinished():
+                self.tokens.add(usage_of(event))
                 return None if self.is_over else self._tokens_exceeded()
             case ToolStarted() if event.permission not in NOT_MADE:
                 calls, limit = self._tool_calls + 1, self.limits.tool_calls
