@@ -59,4 +59,4 @@ def _remote(folder: Path) -> str | None:
 
 def _without_user(url: str) -> str:
     """An address may carry a password or token."""
-    return re.sub(r"(?<=://)[^/@]*@", "", url)
+    return re.sub(r"(?<=://)[^/]*@", "", url)

@@ -106,10 +106,11 @@ class FanOutDraft:
 
 
 def _wrong_keys(given: Mapping[str, Any], axes: Collection[str]) -> Iterator[tuple[Path, str, str]]:
-    """Keys of a matrix that name no axis, each with what is wrong; an "exlude" is a typo."""
+    """Keys of a matrix that name no axis, each with what is wrong; an "exlude" of cells is a typo."""
     for name in axes:
-        entries = isinstance(given[name], list) and given[name] and isinstance(given[name][0], dict)
-        if entries and (near := nearest(name, CELL_KEYS)):
+        entries = given[name] if isinstance(given[name], list) else ()
+        is_of_cells = any(isinstance(entry, dict) and entry.keys() & axes for entry in entries)
+        if is_of_cells and (near := nearest(name, CELL_KEYS)):
             yield (name,), f'"{name}" is no axis of "matrix"', f'did you mean "{near}"?'
     left_out = given.get("exclude")
     for i, entry in enumerate(left_out if isinstance(left_out, list) else ()):

@@ -58,6 +58,7 @@ def test_pip_is_given_what_this_was_installed_from(
     [
         ("https://example.org/t/p.git", "git+https://example.org/t/p.git"),
         ("https://x:ghp_secret@example.org/t/p", "git+https://example.org/t/p"),
+        ("https://me:p@ss@example.org/t/p", "git+https://example.org/t/p"),
         ("git@example.org:t/p.git", "git+https://example.org/t/p.git"),
         ("/srv/git/p", None),
         ("ssh://git@example.org:22/t/p", None),

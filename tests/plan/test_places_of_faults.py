@@ -332,3 +332,8 @@ PROMPT + "      continue: a\n", '6:17: step "a" needs itself: a -> a'),
 def test_a_fault_is_told_at_its_place(text: str, expected: str) -> None:
     (said,) = problems_in({"flow.yaml": STEPS + text})
     assert said.removeprefix("flow.yaml:").startswith(expected), said
+
+
+def test_an_axis_of_mappings_may_have_a_name_like_include() -> None:
+    step = '  a: {matrix: {included: [{n: 1}, {n: 2}], x: [1]}, set: {x: "${{ matrix.included.n }}"}}\n'
+    assert problems_in({"flow.yaml": STEPS + step}) == []
