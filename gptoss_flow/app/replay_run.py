@@ -50,6 +50,8 @@ class Replay:
     calls: int
     trials: int
     """Of benches."""
+    taken: int
+    """Results of which the record does not say how they came about: of an earlier run, or assumed."""
     result: RunResult
 
 
@@ -73,6 +75,7 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
     tape = Tape.of(events)
     requests = sum(map(len, tape.asked.values()))
     calls = sum(map(len, tape.called.values()))
+    taken = sum(outcome is not None for outcomes in tape.taken.values() for outcome in outcomes)
     bound = _bound(started, folder, offline)
     redactor = Redactor(bound.scope.get("secrets", {}))
     clock = SystemClock() if how == "verify" else _HastyClock()
@@ -104,7 +107,7 @@ async def replay_run(folder: Path, how: How, *, views: Sequence[Sink] = (), offl
         journal.close()
     _check_end(result, recorded, tape, redactor, how, apart)
     trials = sum(map(len, trials_on_record(recorded).values()))
-    return Replay(folder.name, requests, calls, trials, result)
+    return Replay(folder.name, requests, calls, trials, taken, result)
 
 
 def _bound(started: RunStarted, folder: Path, offline: bool) -> BoundFlow:

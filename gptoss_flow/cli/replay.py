@@ -42,11 +42,14 @@ def command(run: str, how: How, offline: bool, as_json: bool, quiet: bool) -> in
     replay = asyncio.run(replay_run(run_folder(Path.cwd(), run), how, views=views, offline=offline))
     if as_json:
         said = {"run": replay.run_id, "how": how, "requests": replay.requests, "calls": replay.calls}
-        said |= {"trials": replay.trials}
+        said |= {"trials": replay.trials, "taken": replay.taken}
         click.echo(json.dumps(said | {"status": replay.result.status, "outputs": replay.result.outputs}, indent=2))
     else:
         counts = f"{count(replay.requests, 'request')} and {count(replay.calls, 'tool call')}"
         if replay.trials:
             counts += f", {count(replay.trials, 'trial')} of benches"
-        click.echo(f"run {replay.run_id}: {'done' if how == 'lenient' else f'{counts}: all as recorded'}")
+        came = "done" if how == "lenient" else f"{counts}: all as recorded"
+        if replay.taken:
+            came += f"; {count(replay.taken, 'result')} of other runs, or assumed, taken unchecked"
+        click.echo(f"run {replay.run_id}: {came}")
     return 0

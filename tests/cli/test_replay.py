@@ -195,7 +195,12 @@ def test_results_of_other_runs_are_taken_as_they_are(flow: Runs) -> None:
     flow.run()
     flow.run()
     assert set(flow.reused()) == {"grid[0]", "grid[1]"}
-    assert "11 requests" in flow.do("replay").out
+    done = flow.do("replay")
+    assert (
+        "11 requests and 1 tool call: all as recorded; 2 results of other runs, or assumed, taken unchecked"
+        in done.out
+    )
+    assert json.loads(flow.do("replay", "--json").out)["taken"] == 2
 
 
 def test_an_assumed_end_is_taken_as_it_is(runs: Runs) -> None:
@@ -203,7 +208,8 @@ def test_an_assumed_end_is_taken_as_it_is(runs: Runs) -> None:
     runs.run()
     runs.cut(of_type("tool_started", "a"))
     assert runs.do("resume", "-q", "--assume-done", "a").code == 0
-    assert "0 requests and 0 tool calls: all as recorded" in runs.do("replay").out
+    said = "0 requests and 0 tool calls: all as recorded; 1 result of other runs, or assumed, taken unchecked"
+    assert said in runs.do("replay").out
 
 
 def test_what_has_no_end_can_not_be_replayed(flow: Runs) -> None:
