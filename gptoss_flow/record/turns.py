@@ -63,7 +63,7 @@ class Turns:
             before, number = getattr(last.prompt, name), since.get(name, 0)
             if not isinstance(number, int) or not 0 <= number <= len(before):
                 raise missing
-            whole[name] = [*before[:number], *getattr(prompt, name)]
+            whole[name] = before[:number] + getattr(prompt, name)
         return Stamped(stamped.seq, stamped.time, replace(prompt, **whole, since={}))
 
     def passed(self, stamped: Stamped, line: bytes) -> None:
