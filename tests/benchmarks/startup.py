@@ -14,7 +14,7 @@ from tests.benchmarks.measure import SCRIPT, interleaved, run, verdict
 
 BOUND = 2.0
 LIBRARIES = "pydantic, yaml, jinja2, jsonschema, asyncio, click"
-VALIDATE_BOUND = 2.5
+VALIDATE_BOUND = 3.0
 FLOW = "version: 1\nsteps:\n  line:\n    prompt:\n      user: Write a sentence.\n"
 
 
