@@ -31,7 +31,8 @@ HERE = Path(__file__).parent
 CANARY = "ATTACK_CANARY"
 TIMEOUT_S = 120
 NOBODY = 65534
-BOMB = "import os\nwhile True:\n try: os.fork()\n except OSError: pass"
+BOMB = "import os, time\nwhile os.getpid() < 3000:\n try: os.fork()\n except OSError: pass\ntime.sleep(60)"
+"""It doubles itself, up to some thousands: it must not take every process of the machine if nothing ends it."""
 
 
 @dataclass(frozen=True)
